@@ -44,6 +44,11 @@ class Progress:
         """The stage ended well; ``text`` is its one-line result."""
         self._emit({"kind": "finish", "text": text, "seconds": seconds}, f"{text} ({seconds:.1f} s)")
 
+    def fail(self, text: str, exit_code: int) -> None:
+        """The stage ended with an error of the tree. Without a listener the boundary prints it itself."""
+        if os.environ.get(EVENTS_ENV):
+            self._emit({"kind": "error", "text": text, "exit_code": exit_code}, text)
+
     def _emit(self, event: dict[str, Any], line: str) -> None:
         target = os.environ.get(EVENTS_ENV)
         if not target:

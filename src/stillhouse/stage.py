@@ -8,6 +8,7 @@ files into ``stage.output`` and fills ``stage.metrics``, ``stage.details``, ``st
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -92,28 +93,24 @@ def run_stage(
     stage_name = name or config.stage
     key = stage_key(config, {kind: [item.key for item in items] for kind, items in upstream.items()}, part)
     payload = space.payload(stage_name, key)
+    work = space.work(stage_name, key)
     progress = Progress(stage_name, part)
-    if (payload / FILE_NAME).is_file():
-        summary = StageSummary.read(payload)
-        progress.finish(f"{summary.headline} · done before", 0.0)
-    else:
-        work = space.work(stage_name, key)
-        partial = payload.with_name(f"payload.{os.getpid()}.partial")
-        with _disk_errors(space.root), open_run(space, stage_name, part, key) as tracker:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            work.mkdir(parents=True, exist_ok=True)
-            stage = Stage(
-                name=stage_name, part=part, key=key, config=config, inputs=folders, upstream=upstream,
-                output=partial, work=work, workspace=space, progress=progress, tracker=tracker,
-            )  # fmt: skip
-            try:
-                summary = _run_body(stage, body)
-                partial.rename(payload)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
-            tracker.finish(summary, payload)
-    link_tree(payload, Path(output))
+    with _disk_errors(space.root):
+        work.mkdir(parents=True, exist_ok=True)
+        with _only_one(work, progress):
+            if (payload / FILE_NAME).is_file():
+                summary = StageSummary.read(payload)
+                progress.finish(f"{summary.headline} · done before", 0.0)
+            else:
+                with open_run(space, stage_name, part, key) as tracker, _partial(payload) as partial:
+                    stage = Stage(
+                        name=stage_name, part=part, key=key, config=config, inputs=folders, upstream=upstream,
+                        output=partial, work=work, workspace=space, progress=progress, tracker=tracker,
+                    )  # fmt: skip
+                    summary = _run_body(stage, body)
+                    partial.rename(payload)
+                    tracker.finish(summary, payload)
+        link_tree(payload, Path(output))
     return summary
 
 
@@ -143,6 +140,31 @@ def _run_body(stage: Stage[C], body: Callable[[Stage[C]], None]) -> StageSummary
     summary.write(stage.output)
     stage.progress.finish(stage.headline, seconds)
     return summary
+
+
+@contextmanager
+def _partial(payload: Path) -> Iterator[Path]:
+    """An empty folder beside ``payload`` that is gone afterwards, unless it was renamed to ``payload``."""
+    for left in payload.parent.glob("payload.*.partial"):  # of a killed run; we hold the lock
+        shutil.rmtree(left, ignore_errors=True)
+    folder = payload.with_name(f"payload.{os.getpid()}.partial")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _only_one(work: Path, progress: Progress) -> Iterator[None]:
+    """Two processes never do the same work: the second waits, and then finds it done."""
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say("another process is doing this very work; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

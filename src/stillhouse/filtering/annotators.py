@@ -1,0 +1,104 @@
+"""Annotators measure traces: one dict of new columns per record, in order. They give no roles and drop nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.reasoning import final_answer
+from stillhouse.recipe import filtering as recipe
+from stillhouse.records import Record
+from stillhouse.verify import answers_equal
+
+_CHARACTERS_PER_WORD = 20
+_OCCURRENCES = 3
+_SHORT_REPLY = 40
+_TAIL = 400
+_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?")
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Annotator(Protocol):
+    """The contract. A column that another annotator has written may not be written again."""
+
+    def annotate(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """New columns (JSON values) of each record."""
+        ...
+
+
+class MathVerify:
+    """``correct`` (bool): the reply's final answer equals the gold one; ``extracted`` (str): that answer as written."""
+
+    def __init__(self, config: recipe.MathVerify) -> None:
+        self._timeout_s = config.timeout_s
+
+    def annotate(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        return [self._verdict(record.problem.answer, record.trace.answer) for record in records]
+
+    def _verdict(self, gold: str, reply: str) -> dict[str, Any]:
+        extracted = stated_answer(reply)
+        correct = bool(extracted) and answers_equal(final_answer(gold) or gold, extracted, self._timeout_s)
+        return {"correct": correct, "extracted": extracted}
+
+
+def stated_answer(reply: str) -> str:
+    """The final answer of a reply without its thoughts: as marked, else all of a short reply, else its last number."""
+    marked = final_answer(reply)
+    if marked is not None:
+        return marked
+    text = reply.strip()
+    if len(text) <= _SHORT_REPLY:
+        return text
+    numbers = _NUMBER.findall(text[-_TAIL:])
+    return numbers[-1] if numbers else ""
+
+
+class TextStats:
+    """``tokens`` (int, by the teacher's tokenizer) and ``repetition`` (0..1, see ``repeated_share``)."""
+
+    def __init__(self, config: recipe.TextStats) -> None:
+        self._ngram = config.ngram
+
+    def annotate(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        return [
+            {
+                "tokens": record.trace.completion_tokens,
+                "repetition": round(repeated_share(record.trace.reply, self._ngram), 4),
+            }
+            for record in records
+        ]
+
+
+def repeated_share(text: str, ngram: int) -> float:
+    """Share of ``text`` that its most frequent n-gram of words covers, all occurrences together.
+
+    In text with few spaces the units are characters. An n-gram counts from its third occurrence: saying
+    something twice is a check, not a circle.
+    """
+    units = _units(text)
+    if len(units) < ngram:
+        return 0.0
+    windows = np.lib.stride_tricks.sliding_window_view(units, ngram)
+    powers = np.array([_MULTIPLIER] * ngram, dtype=np.uint64).cumprod(dtype=np.uint64)
+    hashes = (windows * powers).sum(axis=1, dtype=np.uint64)
+    values, counts = np.unique(hashes, return_counts=True)
+    if counts.max() < _OCCURRENCES:
+        return 0.0
+    starts = np.flatnonzero(hashes == values[counts.argmax()])
+    covered = np.zeros(len(units), dtype=bool)
+    for offset in range(ngram):
+        covered[starts + offset] = True
+    return float(covered.mean())
+
+
+def _units(text: str) -> NDArray[np.uint64]:
+    """Words as numbers, or characters where words are too long to be words."""
+    words = text.split()
+    if words and len(text) <= _CHARACTERS_PER_WORD * len(words):
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(word, len(numbers)) for word in words], dtype=np.uint64)
+    return np.array([ord(character) for character in text], dtype=np.uint64)
