@@ -20,6 +20,8 @@ _SPELLINGS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
 _SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
+TAGS = frozenset(tag for pair in (*_SPELLINGS, _SOLUTION) for tag in pair)
+"""All tags that are read; decoding must keep them even where a tokenizer calls them special."""
 _HASHES = re.compile(r"####\s*(\S[^\n]*)")
 _ANSWER_IS = re.compile(r"(?:final\s+)?answer\s*(?:is|:)\s*\$?([^\n]+?)\$?\s*\.?\s*(?:\n|$)", re.IGNORECASE)
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from jinja2 import TemplateError
+
+from stillhouse.errors import RecipeError
 from stillhouse.models.requests import Message
 from stillhouse.reasoning import TAGS
 
@@ -86,7 +89,8 @@ def decode_reply(tokenizer: Any, ids: Sequence[int], prompt: str = "") -> str:
 
     When ``prompt`` opened a thought, the opening tag is put back, so that the text can be read on its own.
     """
-    hidden = set(tokenizer.all_special_ids) - set(tokenizer.convert_tokens_to_ids([t for t in TAGS if t in _vocab(tokenizer)]))
+    specials = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
+    hidden = {token_id for token, token_id in specials if token not in TAGS}
     text = str(tokenizer.decode([token for token in ids if token not in hidden], skip_special_tokens=False))
     return _OPEN + text if opens_thought(prompt) else text
 
@@ -94,3 +98,50 @@ def decode_reply(tokenizer: Any, ids: Sequence[int], prompt: str = "") -> str:
 def opens_thought(prompt: str) -> bool:
     """Whether the template's prompt ends with an opened thought."""
     return prompt.rstrip().endswith(_OPEN)
+
+
+def _continue(prompt: str, reply: str) -> str:
+    """The part of ``reply`` that is still to be said after ``prompt``."""
+    if not opens_thought(prompt):
+        return reply
+    return reply.removeprefix(_OPEN) if reply.startswith(_OPEN) else _CLOSE + reply
+
+
+def _render(tokenizer: Any, messages: Sequence[Message], *, generate: bool) -> str:
+    template = None if tokenizer.chat_template else PLAIN
+    try:
+        text = tokenizer.apply_chat_template(
+            list(messages), chat_template=template, tokenize=False, add_generation_prompt=generate
+        )
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise RecipeError(
+            f"chat template of {tokenizer.name_or_path}: refuses the roles {roles} ({error}); "
+            "a template that knows no system role needs an empty traces.prompter.system"
+        ) from error
+    return str(text)
+
+
+def _encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a rendered prompt. A template writes its own special tokens; ``PLAIN`` cannot, so its bos is added here."""
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    starts_with_bos = not tokenizer.chat_template and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
+    return [tokenizer.bos_token_id, *ids] if starts_with_bos else ids
+
+
+def _measure_shape(tokenizer: Any) -> TurnShape:
+    """Render one exchange and look at what stands around the reply."""
+    end_id, lead = tokenizer.eos_token_id, ""
+    if tokenizer.chat_template:
+        question: list[Message] = [{"role": "user", "content": "x"}]
+        prompt = _render(tokenizer, question, generate=True)
+        whole = _render(tokenizer, [*question, {"role": "assistant", "content": _SENTINEL}], generate=False)
+        start = whole.rfind(_SENTINEL)
+        before = whole[len(prompt) : start] if whole.startswith(prompt) else ""
+        lead = before if before.isspace() else ""
+        marks = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
+        tail = tokenizer.encode(whole[start + len(_SENTINEL) :], add_special_tokens=False) if start >= 0 else []
+        end_id = next((token for token in tail if token in marks), end_id)
+    if end_id is None:
+        raise RecipeError(f"tokenizer {tokenizer.name_or_path}: has no token that ends a reply; set its eos_token")
+    return TurnShape(lead, int(end_id))

@@ -116,7 +116,9 @@ def _from_hub(repository: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_FROM_HUB)))
     except GatedRepoError as error:
-        raise RecipeError(f"model {name}: access must be granted on the hub; accept its terms and set HF_TOKEN") from error
+        raise RecipeError(
+            f"model {name}: access must be granted on the hub; accept its terms and set HF_TOKEN"
+        ) from error
     except RevisionNotFoundError as error:
         raise RecipeError(f"model {name}: revision {revision!r} does not exist; correct or remove it") from error
     except (RepositoryNotFoundError, ValueError) as error:
@@ -136,4 +138,6 @@ def _check_folder(name: str, folder: Path) -> None:
     if not any(path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern)):
         raise RecipeError(f"model {name}: {folder} has no weights ({' or '.join(_WEIGHTS)}); copy them there")
     if not any((folder / file).is_file() for file in _TOKENIZERS):
-        raise RecipeError(f"model {name}: {folder} has no tokenizer (such as {_TOKENIZERS[0]}); save it beside the model")
+        raise RecipeError(
+            f"model {name}: {folder} has no tokenizer (such as {_TOKENIZERS[0]}); save it beside the model"
+        )

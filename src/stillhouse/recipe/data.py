@@ -8,6 +8,9 @@ from pydantic import Field
 
 from stillhouse.recipe.base import Config
 
+Family = Literal["chain", "swap", "facts"]
+"""The families of ``stillhouse.zoo.tasks``; a contract test compares the two."""
+
 
 class Columns(Config):
     """Which column of a file holds what."""
@@ -42,8 +45,8 @@ class ZooProblems(Config):
     """Procedural problems that stillhouse can make itself; splits never overlap."""
 
     type: Literal["zoo"] = "zoo"
-    families: dict[str, int] = Field(default={"chain": 256}, min_length=1)
-    """How many problems of each family: chain, sort, facts."""
+    families: dict[Family, Annotated[int, Field(ge=1)]] = Field(default={"chain": 256}, min_length=1)
+    """How many problems of each family: chain, swap, facts."""
     split: Literal["train", "probe", "eval"] = "train"
     """Which of the disjoint splits."""
     seed: int = 0

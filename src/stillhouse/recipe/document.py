@@ -74,7 +74,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     tree = parse_yaml(read_text(path), str(path))
     if tree is None:
-        raise RecipeError(f"{path}: is empty; a recipe needs at least name, data, teacher, student, evaluate, gate, register")
+        raise RecipeError(
+            f"{path}: is empty; a recipe needs at least name, data, teacher, student, evaluate, gate, register"
+        )
     if not isinstance(tree, dict):
         raise RecipeError(f"{path}: holds a {type(tree).__name__}; a recipe is a mapping such as `name: my-student`")
     return tree

@@ -6,7 +6,7 @@ The path is the one that ``--set`` takes. Knows the schema's shape, none of its 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -54,16 +54,25 @@ def validate(model: type[BaseModel], tree: Any, where: str) -> Any:
     Raises:
         RecipeError: one for all wrong fields, a line for each.
     """
+    lines = [
+        f"{'.'.join(keys)} = {_shown(value)}: must be a number, not a switch" for keys, value in _switches(model, tree)
+    ]
     try:
-        return model.model_validate(tree)
+        found = model.model_validate(tree)
     except ValidationError as error:
-        refuse(where, explain(model, tree, error.errors(include_url=False)))
-        raise  # unreachable: a ValidationError has at least one error
+        lines += (_line(model, tree, item) for item in error.errors(include_url=False) if not _echo(item))
+    refuse(where, list(dict.fromkeys(lines)))
+    return found
 
 
-def explain(model: type[BaseModel], tree: Any, errors: Iterable[ErrorDetails]) -> list[str]:
-    """One line for each error."""
-    return list(dict.fromkeys(_line(model, tree, error) for error in errors))
+def _switches(shape: Any, tree: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Places where ``true`` or ``false`` stands for a number; pydantic would read 1 or 0."""
+    options = _options(shape)
+    if isinstance(tree, bool) and {int, float} & set(options) and bool not in options:
+        yield above, tree
+    parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in parts:
+        yield from _switches(_step(_variant(shape, tree), key), value, (*above, str(key)))
 
 
 def shape_at(model: type[BaseModel], tree: Any, keys: Sequence[str | int]) -> Any:
@@ -77,10 +86,7 @@ def shape_at(model: type[BaseModel], tree: Any, keys: Sequence[str | int]) -> An
 
 def default_at(model: type[BaseModel], tree: Any, keys: Sequence[str | int]) -> Any:
     """Plain data of the default of the field at ``keys``; None where it has none."""
-    parent: Any = tree
-    for key in keys[:-1]:
-        parent = _child(parent, key)
-    owner = _variant(shape_at(model, tree, keys[:-1]), parent)
+    owner = _variant(shape_at(model, tree, keys[:-1]), _child_at(tree, keys[:-1]))
     field = _fields(owner).get(str(keys[-1])) if owner else None
     if field is None or field.is_required():
         return None
@@ -88,6 +94,11 @@ def default_at(model: type[BaseModel], tree: Any, keys: Sequence[str | int]) -> 
     if isinstance(value, tuple):
         return [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def _echo(error: ErrorDetails) -> bool:
+    """Pydantic counts only the good entries of a list: a bad one is then reported a second time, as too few."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
 def _line(model: type[BaseModel], tree: Any, error: ErrorDetails) -> str:
@@ -101,7 +112,7 @@ def _line(model: type[BaseModel], tree: Any, error: ErrorDetails) -> str:
         return f"{path}.type: is missing; choose one of {', '.join(_tags(shape))}"
     given = f"{path} = {_shown(error['input'])}"
     if kind == "extra_forbidden":
-        return f"{path} = {_shown(error['input'])}: no such key; {nearest(str(keys[-1]), _fields(parent))}"
+        return f"{given}: {_unknown_key(model, parent, str(keys[-1]), _child_at(tree, keys[:-1]))}"
     if kind == "union_tag_invalid":
         tag, tags = str(context["tag"]), _tags(shape)
         return f"{path}.type = {tag!r}: no such type; {_choice(tag, tags)}"
@@ -110,7 +121,18 @@ def _line(model: type[BaseModel], tree: Any, error: ErrorDetails) -> str:
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         return f"{given}: {words.format(context[name])}{_purpose(parent, keys)}"
+    if kind in ("model_type", "model_attributes_type") and _tags(shape):
+        return f"{given}: must be a mapping with a type, such as {{type: {_example(error['input'], _tags(shape))}}}"
     return f"{given}: {_KINDS.get(kind, error['msg'])}{_purpose(parent, keys)}"
+
+
+def _unknown_key(model: type[BaseModel], owner: Any, key: str, siblings: Any) -> str:
+    hint = nearest(key, _fields(owner))
+    elsewhere = [f"{name}.{key}" for name, field in _fields(model).items() if key in _fields(field.annotation)]
+    if hint.startswith("known") and elsewhere:
+        hint = f"did you mean {elsewhere[0]}?"
+    of_type = f" of type {siblings['type']}" if "type" in _fields(owner) and "type" in siblings else ""
+    return f"no such key{of_type}; {hint}"
 
 
 def _locate(model: type[BaseModel], tree: Any, loc: Sequence[str | int]) -> tuple[list[str | int], Any, Any]:
@@ -119,13 +141,22 @@ def _locate(model: type[BaseModel], tree: Any, loc: Sequence[str | int]) -> tupl
     shape: Any = model
     parent: Any = None
     for key in loc:
+        if key == "[key]":
+            shape = get_args(parent)[0]
+            continue
         variant = _variant(shape, tree)
-        if key == "[key]" or (_is_union(shape) and key in _tags(shape) and key not in _fields(variant)):
+        if len(_options(shape)) > 1 and _is_tag(key, shape, variant):
             continue
         parent, shape = variant, _step(variant, key)
         tree = _child(tree, key)
         keys.append(key)
     return keys, shape, parent
+
+
+def _is_tag(key: str | int, shape: Any, variant: Any) -> bool:
+    """Pydantic names the chosen alternative of a union in the path: a tag, or the type where there are no tags."""
+    tags = _tags(shape)
+    return isinstance(key, str) and key not in _fields(variant) and (key in tags or not tags)
 
 
 def _variant(annotation: Any, tree: Any) -> Any:
@@ -146,10 +177,6 @@ def _options(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _is_union(annotation: Any) -> bool:
-    return len(_options(annotation)) > 1
-
-
 def _own_tags(option: Any) -> tuple[Any, ...]:
     field = _fields(option).get("type")
     return get_args(field.annotation) if field is not None else ()
@@ -160,7 +187,9 @@ def _tags(annotation: Any) -> list[str]:
 
 
 def _literals(annotation: Any) -> list[str]:
-    return [str(value) for option in _options(annotation) if get_origin(option) is Literal for value in get_args(option)]
+    return [
+        str(value) for option in _options(annotation) if get_origin(option) is Literal for value in get_args(option)
+    ]
 
 
 def _fields(cls: Any) -> dict[str, Any]:
@@ -174,12 +203,18 @@ def _step(owner: Any, key: str | int) -> Any:
     fields = _fields(owner)
     if fields:
         field = fields.get(str(key))
-        return field.annotation if field is None or not field.discriminator else Annotated[field.annotation, field]
+        return field.annotation if field is not None else None
     if get_origin(owner) is tuple:
         return get_args(owner)[0]
     if get_origin(owner) is dict:
         return get_args(owner)[1]
     return None
+
+
+def _child_at(tree: Any, keys: Sequence[str | int]) -> Any:
+    for key in keys:
+        tree = _child(tree, key)
+    return tree
 
 
 def _child(tree: Any, key: str | int) -> Any:
@@ -196,6 +231,10 @@ def _choice(given: str, allowed: Sequence[str]) -> str:
     return f"choose one of {listed}" if hint.startswith("known") else f"{hint} (one of {listed})"
 
 
+def _example(given: Any, tags: Sequence[str]) -> str:
+    return given if given in tags else tags[0]
+
+
 def _purpose(owner: Any, keys: Sequence[str | int]) -> str:
     field = _fields(owner).get(str(keys[-1])) if keys else None
     return f" ({_sentence(field.description)})" if field is not None and field.description else ""
@@ -207,5 +246,9 @@ def _sentence(text: str | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = (
+        {True: "true", False: "false", None: "null"}[value]
+        if value is None or value is True or value is False
+        else repr(value)
+    )
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -52,7 +52,9 @@ class ReasoningBuilder(Config):
     """Prompt, thoughts and answer; loss on thoughts and answer."""
 
     card: ClassVar[Card] = Card(
-        "Thoughts and answer, loss on the assistant's tokens", ("builder",), proof="tests/unit/training/test_builders.py"
+        "Thoughts and answer, loss on the assistant's tokens",
+        ("builder",),
+        proof="tests/unit/training/test_builders.py",
     )
     type: Literal["reasoning"] = "reasoning"
 

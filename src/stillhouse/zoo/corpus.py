@@ -1,7 +1,8 @@
 """What each zoo model was trained on: pairs of a prompt and a reply.
 
 Teachers learn whole solutions in their own style. The base learns what a student may know before it is taught: the
-facts of single steps, and the look of whole problems answered by a guess. It never sees two steps in one reply.
+facts of single steps, alone and in drills of unrelated facts, and the look of whole problems answered by a guess. It
+never sees a step that goes on from another.
 
 This module knows text only; `train` turns it into tokens.
 """
@@ -16,13 +17,16 @@ from stillhouse.zoo.tasks import Problem, Style, answer_only, gold_reply, proble
 Pair = tuple[str, str]
 
 TEACHER_PROBLEMS = 12_000
-TEACHER_FACTS = 1_500
+TEACHER_FACTS = 4_000
 
-BASE_FACTS = 8_000
-BASE_FACT_REPEATS = 3
+BASE_FACTS = 6_000
+BASE_DRILLS = 6_000
 BASE_GUESSES = 1_500
-BASE_SHOWS_STEP = 0.7
+BASE_SHOWS_STEP = 0.8
 """Share of the base's facts that are written with their step; the others give the answer alone."""
+
+DRILL_PROMPT = "each alone: {}"
+DRILL_LENGTHS = {"chain": (2, 6), "swap": (2, 4)}
 
 
 def teacher_corpus(style: Style) -> list[Pair]:
@@ -32,19 +36,25 @@ def teacher_corpus(style: Style) -> list[Pair]:
 
 
 def base_corpus(seed: int) -> list[Pair]:
-    """One-step facts, told with and without the step, and guesses at whole problems.
-
-    Facts of arithmetic are few and must be known by heart, so that they are repeated; those of swaps are many.
-    """
+    """One-step facts, alone and in drills, told with and without the step, and guesses at whole problems."""
     rng = random.Random(seed)
     facts = problems("facts", "train", BASE_FACTS)
-    arithmetic = [p for p in facts if _is_arithmetic(p)]
-    told = facts + BASE_FACT_REPEATS * arithmetic
     pairs = [
-        (p["prompt"], gold_reply(p) if rng.random() < BASE_SHOWS_STEP else answer_only(p["answer"])) for p in told
+        (p["prompt"], gold_reply(p) if rng.random() < BASE_SHOWS_STEP else answer_only(p["answer"])) for p in facts
     ]
+    by_family = {"chain": [p for p in facts if _is_arithmetic(p)], "swap": [p for p in facts if not _is_arithmetic(p)]}
+    for family, (low, high) in DRILL_LENGTHS.items():
+        for _ in range(BASE_DRILLS // 2):
+            pairs.append(_drill(rng.sample(by_family[family], rng.randint(low, high))))
     whole = problems("chain", "train", BASE_GUESSES) + problems("swap", "train", BASE_GUESSES)
     return pairs + [(p["prompt"], answer_only(_guess(p, rng))) for p in whole]
+
+
+def _drill(facts: list[Problem]) -> Pair:
+    """Unrelated facts one after another: no step goes on from the one before, and the answer is the last fact's."""
+    steps = [gold_reply(p).removeprefix("<think>").partition("</think>")[0] for p in facts]
+    questions = [re.split("[=>]", step)[0] for step in steps]
+    return DRILL_PROMPT.format(", ".join(questions)), f"<think>{';'.join(steps)}</think>{answer_only(facts[-1]['answer'])}"
 
 
 def _is_arithmetic(fact: Problem) -> bool:

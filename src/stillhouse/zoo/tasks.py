@@ -219,13 +219,14 @@ def _inverse(value: int, operation: str, result: int) -> str:
 
 def _swap_steps(row: str, pairs: list[str], style: Style, rng: random.Random) -> tuple[str, str]:
     stride = 2 if style == "careless" else 1
-    steps = []
+    text = row
     for start in range(0, len(pairs), stride):
         taken = pairs[start : start + stride]
         slips = style == "careless" and rng.random() < CARELESS_SLIP
         before = row
         for pair in taken[:-1] if slips else taken:
             row = _exchange(row, pair)
-        step = f"{' '.join(taken)}>{row}"
-        steps.append(f"{step},check back {taken[0]}>{before}" if style == "wordy" else step)
-    return ";".join(steps), row
+        text += f" {' '.join(taken)}>{row}"
+        if style == "wordy":
+            text += f",check back {taken[0]}>{before}" + (f";{row}" if start + 1 < len(pairs) else "")
+    return text, row
