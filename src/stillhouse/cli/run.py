@@ -72,7 +72,7 @@ def _launch(
     from stillhouse.lineage.tracking import open_parent
     from stillhouse.recipe.parameters import to_parameters
     from stillhouse.recipe.resolve import recipe_digest, write_recipe
-    from stillhouse.runs import PARENT_ENV
+    from stillhouse.runs import PARENT_ENV, STARTED_ENV
 
     digest = recipe_digest(resolved)
     folder = space.run(run_name)
@@ -82,6 +82,7 @@ def _launch(
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
     os.environ["STILLHOUSE_RECIPE_NAME"] = resolved.name
     os.environ["STILLHOUSE_RECIPE_SHA256"] = digest
+    os.environ[STARTED_ENV] = datetime.now(UTC).isoformat(timespec="seconds")
     plain = resolved.model_dump(mode="json", by_alias=True)
     os.environ[PARENT_ENV] = open_parent(space, run_name, plain, digest)
     say(f"  workspace          {space.root}")

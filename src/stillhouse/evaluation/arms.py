@@ -86,7 +86,9 @@ def read_teacher(folder: Path) -> Any | None:
         chosen = json.loads(path.read_text(encoding="utf-8"))["teacher"]
         return TypeAdapter(TeacherConfig).validate_python(chosen) if chosen else None
     except (FileNotFoundError, json.JSONDecodeError, KeyError, ValidationError) as error:
-        raise RecipeError(f"{path}: not the choice of a teacher ({type(error).__name__}); run select_teacher") from error
+        raise RecipeError(
+            f"{path}: not the choice of a teacher ({type(error).__name__}); run select_teacher"
+        ) from error
 
 
 def _folder(identity: str, config: EvaluateConfig, workspace: Workspace) -> Path:

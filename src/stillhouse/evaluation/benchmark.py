@@ -103,7 +103,9 @@ def make_items(problems: Sequence[Problem], prompter: Any, purpose: str, samples
 def _requests(problem: Problem, prompter: Any, purpose: str, samples: int, seed: int) -> tuple[ChatRequest, ...]:
     messages = tuple(prompter.render(problem))
     seeds = [request_seed(seed, purpose, problem.hash, sample) for sample in range(samples)]
-    return tuple(ChatRequest(f"{problem.hash[:24]}-{index}-{value}", messages, value) for index, value in enumerate(seeds))
+    return tuple(
+        ChatRequest(f"{problem.hash[:24]}-{index}-{value}", messages, value) for index, value in enumerate(seeds)
+    )
 
 
 def prepare(benchmark: Benchmark, prompter: Any, seed: int) -> Questions:

@@ -6,14 +6,17 @@ Pure functions of ``ArmResult``; knows no models. Differences are shares (0.1 is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from stillhouse.evaluation.benchmark import ArmResult, Graded, Questions
+from stillhouse.evaluation.benchmark import ArmResult
 from stillhouse.evaluation.statistics import mean_interval, paired_bootstrap
 
 Results = Mapping[str, Mapping[str, ArmResult]]
 """By benchmark, then by arm."""
 _SAMPLES = 4
+_KINDS = ((False, True), (True, False), (False, False), (True, True))
+"""Right before, right after: learned, forgotten, never, always."""
 
 
 def score_table(results: Results) -> dict[str, Any]:
@@ -117,30 +120,31 @@ def sample_rows(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def shown_samples(results: Results) -> list[dict[str, Any]]:
-    """A few items of each benchmark for the report: first what training taught, then what it broke, then the rest.
+    """A few items of each benchmark for the report: one that training taught, one that it broke, and so on in turn.
 
     Of an item's replies the first of each arm is shown.
     """
-    chosen = []
+    rows = []
     for benchmark, arms in results.items():
-        questions: Questions = arms["after"].questions
-        order = sorted(questions.items, key=lambda item: _interest(arms, item.problem.hash))
-        for item in order[:_SAMPLES]:
-            firsts = {arm: result.graded[item.problem.hash][0] for arm, result in arms.items()}
-            chosen.append(
+        problems = {item.problem.hash: item.problem for item in arms["after"].questions.items}
+        for key in _in_turn(arms, sorted(problems))[:_SAMPLES]:
+            firsts = {arm: result.graded[key][0] for arm, result in arms.items()}
+            rows.append(
                 {
                     "benchmark": benchmark,
-                    "prompt": item.problem.prompt,
-                    "gold": item.problem.answer,
+                    "prompt": problems[key].prompt,
+                    "gold": problems[key].answer,
                     "replies": {arm: {"reply": one.reply, "correct": one.correct} for arm, one in firsts.items()},
                 }
             )
-    return chosen
+    return rows
 
 
-def _interest(arms: Mapping[str, ArmResult], key: str) -> tuple[int, str]:
-    """Alternates kinds: within each, hash order, so that the choice is the same in every run."""
-    first: dict[str, Graded] = {arm: result.graded[key][0] for arm, result in arms.items()}
-    before = "before" in first and first["before"].correct
-    kind = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}[before, first["after"].correct]
-    return kind, key
+def _in_turn(arms: Mapping[str, ArmResult], keys: Sequence[str]) -> list[str]:
+    """Problem hashes, alternating between learned, forgotten, never right and always right."""
+    kinds: dict[tuple[bool, bool], list[str]] = {kind: [] for kind in _KINDS}
+    for key in keys:
+        before = arms["before"].graded[key][0].correct if "before" in arms else False
+        kinds[before, arms["after"].graded[key][0].correct].append(key)
+    turns = (found for row in zip_longest(*kinds.values()) for found in row)
+    return [key for key in turns if key is not None]

@@ -9,3 +9,10 @@ a stage that was done before must start in a blink.
 
 To log something new from a stage: a method of ``tracking.Tracker`` in plain types, and beside it the call in ``store``.
 """
+
+from __future__ import annotations
+
+from stillhouse.lineage.chain import Chain, Node, build_chain
+from stillhouse.lineage.lookup import lineage
+
+__all__ = ["Chain", "Node", "build_chain", "lineage"]

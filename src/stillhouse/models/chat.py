@@ -123,7 +123,7 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, generate: bool) -> s
 
 
 def _encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a rendered prompt. A template writes its own special tokens; ``PLAIN`` cannot, so its bos is added here."""
+    """Ids of a rendered prompt. A template writes its own special tokens; ``PLAIN`` cannot: its bos is added here."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     starts_with_bos = not tokenizer.chat_template and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
     return [tokenizer.bos_token_id, *ids] if starts_with_bos else ids

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ def forward(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any 
 
     ``mask_BT`` covers what is in ``cache`` too. Positions count real tokens only.
     """
-    accepted = inspect.signature(model.forward).parameters
+    accepted = _parameters(type(model))
     options: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
     if "position_ids" in accepted:
         positions_BT = (mask_BT.cumsum(dim=-1) - 1).clamp_(min=0)
@@ -132,6 +133,11 @@ def forward(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any 
         options["logits_to_keep"] = keep
     logits_BTV: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT, **options).logits
     return logits_BTV[:, -1] if keep == 1 else logits_BTV[:, -keep:]
+
+
+@lru_cache
+def _parameters(model_class: type) -> frozenset[str]:
+    return frozenset(inspect.signature(model_class.forward).parameters)  # type: ignore[attr-defined]
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

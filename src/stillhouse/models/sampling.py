@@ -64,7 +64,7 @@ def warp(logits_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 def _nucleus_border(scaled_BV: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Smallest logit in each row's nucleus, shape [B, 1]; sorts the whole vocabulary only when the head is too small."""
+    """Smallest logit in each row's nucleus, shape [B, 1]; sorts the whole vocabulary only if the head is too small."""
     vocabulary = scaled_BV.shape[-1]
     total_B1 = scaled_BV.logsumexp(dim=-1, keepdim=True)
     for size in (min(_HEAD, vocabulary), vocabulary):

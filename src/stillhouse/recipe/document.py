@@ -96,9 +96,8 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise RecipeError(
-            f"{path}: line {line}: not valid UTF-8 (byte 0x{data[error.start]:02x} at offset {error.start}); save it as UTF-8"
-        ) from error
+        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        raise RecipeError(f"{path}: line {line}: not valid UTF-8 ({byte}); save it as UTF-8") from error
 
 
 def _unshared(value: Any, where: str, above: tuple[int, ...] = ()) -> Any:

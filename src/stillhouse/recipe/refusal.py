@@ -5,6 +5,7 @@ The path is the one that ``--set`` takes. Knows the schema's shape, none of its 
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -54,9 +55,7 @@ def validate(model: type[BaseModel], tree: Any, where: str) -> Any:
     Raises:
         RecipeError: one for all wrong fields, a line for each.
     """
-    lines = [
-        f"{'.'.join(keys)} = {_shown(value)}: must be a number, not a switch" for keys, value in _switches(model, tree)
-    ]
+    lines = [f"{path} = {_shown(value)}: must be a number, not a switch" for path, value in _switches(model, tree)]
     try:
         found = model.model_validate(tree)
     except ValidationError as error:
@@ -65,14 +64,14 @@ def validate(model: type[BaseModel], tree: Any, where: str) -> Any:
     return found
 
 
-def _switches(shape: Any, tree: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+def _switches(shape: Any, tree: Any, path: str = "") -> Iterator[tuple[str, bool]]:
     """Places where ``true`` or ``false`` stands for a number; pydantic would read 1 or 0."""
     options = _options(shape)
     if isinstance(tree, bool) and {int, float} & set(options) and bool not in options:
-        yield above, tree
+        yield path, tree
     parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in parts:
-        yield from _switches(_step(_variant(shape, tree), key), value, (*above, str(key)))
+        yield from _switches(_step(_variant(shape, tree), key), value, f"{path}.{key}" if path else str(key))
 
 
 def shape_at(model: type[BaseModel], tree: Any, keys: Sequence[str | int]) -> Any:
@@ -187,9 +186,8 @@ def _tags(annotation: Any) -> list[str]:
 
 
 def _literals(annotation: Any) -> list[str]:
-    return [
-        str(value) for option in _options(annotation) if get_origin(option) is Literal for value in get_args(option)
-    ]
+    literals = [option for option in _options(annotation) if get_origin(option) is Literal]
+    return [str(value) for literal in literals for value in get_args(literal)]
 
 
 def _fields(cls: Any) -> dict[str, Any]:
@@ -246,9 +244,5 @@ def _sentence(text: str | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = (
-        {True: "true", False: "false", None: "null"}[value]
-        if value is None or value is True or value is False
-        else repr(value)
-    )
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -7,7 +7,7 @@ code that the stage runs, so that new code is never answered from an old cache.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -121,7 +121,11 @@ STAGES: dict[str, type[StageConfig]] = {
 
 def stage_configs(recipe: Recipe) -> dict[str, StageConfig]:
     """The six stage configs of a recipe, without ``library``; in the order of the pipeline."""
-    data = {"problems": recipe.data.problems, "probe": recipe.data.probe, "max_bad_share": recipe.data.max_bad_share}
+    data: dict[str, Any] = {
+        "problems": recipe.data.problems,
+        "probe": recipe.data.probe,
+        "max_bad_share": recipe.data.max_bad_share,
+    }
     select = recipe.teacher.select
     configs = (
         SelectConfig(
