@@ -194,12 +194,10 @@ def _s3_errors(uri: str, settings: S3Settings) -> Iterator[None]:
             hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may read"
             raise RecipeError(f"{where}: refused ({error.code}); {hint}") from error
         if status >= 500 or status == 429 or error.code in ("SlowDown", "RequestTimeout"):
-            raise TransientError(
-                f"{where}: {error.code or status}; the server is in trouble, run again later"
-            ) from error
+            raise TransientError(f"{where}: {error.code or status}; the server is in trouble, run again") from error
         raise RecipeError(f"{where}: {error.code}: {error.message}") from error
     except ServerError as error:
-        raise TransientError(f"{where}: HTTP {error.status_code}; the server is in trouble, run again later") from error
+        raise TransientError(f"{where}: HTTP {error.status_code}; the server is in trouble, run again") from error
     except InvalidResponseError as error:
         raise RecipeError(f"{where}: no S3 server answers there; check {_ENDPOINTS[0]}") from error
     except urllib3.exceptions.HTTPError as error:

@@ -7,31 +7,56 @@ Knows models and teachers, neither benchmarks nor scores.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stillhouse import __version__
-from stillhouse.errors import RecipeError
-from stillhouse.evaluation.replies import Source, voice_folder
+from stillhouse.errors import RecipeError, StillhouseError, TransientError
+from stillhouse.evaluation.replies import Source, ask, voice_folder
 from stillhouse.models.requests import ChatRequest, Reply
-from stillhouse.recipe.stages import EvaluateConfig
 from stillhouse.recipe.teacher import ModelRef, Sampling
 from stillhouse.workspace import Workspace
+
+STUDENT_DTYPE = "float32"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How every arm is asked: ``prompter`` is a prompter's config, ``library`` the code that asks."""
+
+    prompter: Any
+    sampling: Sampling
+    batch_size: int = 64
+    library: str = ""
+
+    def folder(self, workspace: Workspace, identity: str) -> Path:
+        """Where the replies of ``identity`` to questions in this manner are kept."""
+        shape = [self.prompter.model_dump(mode="json"), self.sampling.model_dump(mode="json")]
+        return voice_folder(workspace.root, identity, *shape, __version__, self.library)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """``identity`` says what answers (content, not place); ``source`` asks it; ``folder`` is where its replies stay."""
+    """``revision`` says what answers (content, not place); ``source`` asks it; ``folder`` is where its replies stay.
+
+    ``failure`` is what too many failed requests mean: a server may be well tomorrow, a local model stays as it is.
+    """
 
     name: str
-    identity: str
+    revision: str
     source: Source
     folder: Path
+    failure: type[StillhouseError] = RecipeError
+
+    def ask(self, requests: Sequence[ChatRequest], on_done: Callable[[int], None]) -> dict[str, Reply]:
+        """Replies by request key; see ``replies.ask``."""
+        found = ask(self.source, requests, self.folder, on_done, self.failure)
+        return {reply.key: reply for reply in found}
 
 
-def model_arm(name: str, ref: ModelRef, config: EvaluateConfig, workspace: Workspace) -> Arm:
+def model_arm(name: str, ref: ModelRef, manner: Manner, workspace: Workspace) -> Arm:
     """A local model. Two folders with the same content are the same arm, wherever they lie.
 
     Raises:
@@ -39,36 +64,33 @@ def model_arm(name: str, ref: ModelRef, config: EvaluateConfig, workspace: Works
     """
     from stillhouse.models.loading import content_revision, model_folder
 
-    identity = content_revision(model_folder(ref))
-    section = config.evaluate
+    revision = content_revision(model_folder(ref))
 
     def answer(requests: Sequence[ChatRequest]) -> Iterator[list[Reply]]:
-        return ask_model(ref, requests, section.sampling, section.batch_size)
+        from stillhouse.models.generate import generate
+        from stillhouse.models.loading import load
 
-    return Arm(name, identity, answer, _folder(identity, config, workspace))
+        yield from generate(load(ref, STUDENT_DTYPE), requests, manner.sampling, manner.batch_size)
+
+    return Arm(name, revision, answer, manner.folder(workspace, f"{STUDENT_DTYPE} {revision}"))
 
 
-def teacher_arm(teacher_config: Any, config: EvaluateConfig, workspace: Workspace) -> Arm:
-    """The chosen teacher, local or behind a server."""
+def teacher_arm(name: str, config: Any, manner: Manner, workspace: Workspace) -> Arm:
+    """A teacher, local or behind a server.
+
+    Raises:
+        RecipeError, TransientError: it cannot be opened.
+    """
     from stillhouse.teachers.base import open_teacher
 
-    teacher = open_teacher(teacher_config)
-    identity = f"{teacher.name} {teacher.revision}"
+    teacher = open_teacher(config)
+    revision = str(teacher.revision)
+    said_by = f"{config.type} {getattr(config, 'model', name)} {getattr(config, 'dtype', '')} {revision}"
 
     def answer(requests: Sequence[ChatRequest]) -> Iterator[list[Reply]]:
-        return teacher.generate(requests, config.evaluate.sampling)
+        yield from teacher.generate(requests, manner.sampling)
 
-    return Arm("teacher", identity, answer, _folder(identity, config, workspace))
-
-
-def ask_model(
-    ref: ModelRef, requests: Sequence[ChatRequest], sampling: Sampling, batch_size: int
-) -> Iterator[list[Reply]]:
-    """Load ``ref`` in float32 and answer; the weights are let go when the last batch is out."""
-    from stillhouse.models.generate import generate
-    from stillhouse.models.loading import load
-
-    yield from generate(load(ref, "float32"), requests, sampling, batch_size)
+    return Arm(name, revision, answer, manner.folder(workspace, said_by), TransientError)
 
 
 def read_teacher(folder: Path) -> Any | None:
@@ -84,14 +106,9 @@ def read_teacher(folder: Path) -> Any | None:
     path = folder / "teacher.json"
     try:
         chosen = json.loads(path.read_text(encoding="utf-8"))["teacher"]
-        return TypeAdapter(TeacherConfig).validate_python(chosen) if chosen else None
+        adapter: TypeAdapter[Any] = TypeAdapter(TeacherConfig)
+        return adapter.validate_python(chosen) if chosen else None
     except (FileNotFoundError, json.JSONDecodeError, KeyError, ValidationError) as error:
         raise RecipeError(
             f"{path}: not the choice of a teacher ({type(error).__name__}); run select_teacher"
         ) from error
-
-
-def _folder(identity: str, config: EvaluateConfig, workspace: Workspace) -> Path:
-    section = config.evaluate
-    shape = [section.prompter.model_dump(mode="json"), section.sampling.model_dump(mode="json")]
-    return voice_folder(workspace.root, identity, *shape, __version__, config.library)

@@ -13,8 +13,8 @@ from typing import Any
 
 from stillhouse.data import load_problems
 from stillhouse.digest import canonical_json
-from stillhouse.errors import RecipeError
 from stillhouse.models.requests import ChatRequest, Reply
+from stillhouse.reasoning import join_reply
 from stillhouse.recipe.evaluation import Benchmark
 from stillhouse.records import Problem
 from stillhouse.verify import answers_equal, stated_answer
@@ -112,11 +112,9 @@ def prepare(benchmark: Benchmark, prompter: Any, seed: int) -> Questions:
     """Load a benchmark's problems and write out its requests.
 
     Raises:
-        RecipeError: from loading, or no problem is left.
+        RecipeError: the problems cannot be read.
     """
-    problems = load_problems(benchmark.problems, 0.0)
-    if not problems:
-        raise RecipeError(f"evaluate.benchmarks {benchmark.name}: its problem set is empty; name one with items")
+    problems = load_problems(benchmark.problems)
     return Questions(
         benchmark.name,
         benchmark.role,
@@ -130,7 +128,7 @@ def grade(problem: Problem, reply: Reply, prompter: Any) -> Graded:
     parsed = prompter.parse(reply)
     stated = stated_answer(parsed.answer) if parsed.answer else None
     return Graded(
-        reply=parsed.text,
+        reply=join_reply(reply.reasoning_content or "", reply.text),
         stated=stated or "",
         correct=not reply.error and answers_equal(problem.answer, stated),
         truncated=reply.finish_reason == "length",

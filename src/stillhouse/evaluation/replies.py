@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.digest import sha256_json
-from stillhouse.errors import TransientError
+from stillhouse.errors import StillhouseError, TransientError
 from stillhouse.models.requests import ChatRequest, Reply
 
 MAX_ERROR_SHARE = 0.05
@@ -46,7 +46,11 @@ def stored(folder: Path) -> dict[str, Reply]:
 
 
 def ask(
-    source: Source, requests: Sequence[ChatRequest], folder: Path, on_done: Callable[[int], None] = lambda done: None
+    source: Source,
+    requests: Sequence[ChatRequest],
+    folder: Path,
+    on_done: Callable[[int], None],
+    failure: type[StillhouseError] = TransientError,
 ) -> list[Reply]:
     """The reply to each request, in order: from ``folder`` where it is known, else from ``source``, and then kept.
 
@@ -54,7 +58,7 @@ def ask(
     everything is known. ``on_done`` hears how many replies there are so far.
 
     Raises:
-        TransientError: more than ``MAX_ERROR_SHARE`` of the requests failed; what arrived is kept.
+        StillhouseError: ``failure``, when more than ``MAX_ERROR_SHARE`` of the requests failed; what arrived is kept.
     """
     known = stored(folder)
     missing = [request for request in requests if request.key not in known]
@@ -69,9 +73,9 @@ def ask(
     replies = [known.get(request.key) or _silent(request.key) for request in requests]
     failures = [reply for reply in replies if reply.error]
     if len(failures) > MAX_ERROR_SHARE * len(requests):
-        raise TransientError(
+        raise failure(
             f"{len(failures)} of {len(requests)} requests got no reply (first: {failures[0].error}); "
-            "see that the server is well and run again, the other replies are kept"
+            "mend that and run again, the other replies are kept"
         )
     return replies
 

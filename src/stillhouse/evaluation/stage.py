@@ -18,9 +18,8 @@ from stillhouse import plugins
 from stillhouse.data import benchmark_digest
 from stillhouse.errors import RecipeError
 from stillhouse.evaluation import scores
-from stillhouse.evaluation.arms import Arm, model_arm, read_teacher, teacher_arm
+from stillhouse.evaluation.arms import Arm, Manner, model_arm, read_teacher, teacher_arm
 from stillhouse.evaluation.benchmark import ArmResult, Questions, measure, prepare
-from stillhouse.evaluation.replies import ask
 from stillhouse.progress import Progress
 from stillhouse.recipe.stages import EvaluateConfig
 from stillhouse.recipe.teacher import ModelRef
@@ -48,7 +47,8 @@ def score_model(
     """See ``stillhouse.evaluation.score_model``."""
     checked, space = _checked(config), Workspace.open(workspace)
     questions, prompter = _questions(checked), plugins.build("prompter", checked.evaluate.prompter)
-    found = _measure_arm(model_arm(arm, ref, checked, space), questions, prompter, Progress("evaluate_student", arm))
+    champion = model_arm(arm, ref, _manner(checked), space)
+    found = _measure_arm(champion, questions, prompter, Progress("evaluate_student", arm))
     return scores.score_table({name: {arm: result} for name, result in found.items()})
 
 
@@ -96,18 +96,24 @@ def _questions(config: EvaluateConfig) -> list[Questions]:
     return [prepare(benchmark, prompter, config.seed) for benchmark in config.evaluate.benchmarks]
 
 
+def _manner(config: EvaluateConfig) -> Manner:
+    section = config.evaluate
+    return Manner(section.prompter, section.sampling, section.batch_size, config.library)
+
+
 def _arms(stage: Stage[EvaluateConfig]) -> list[Arm]:
     """Before, after, and the control and the teacher where there are any; each is checked before any is asked."""
     config, space, trained = stage.config, stage.workspace, stage.input("model")
+    manner = _manner(config)
     arms = [
-        model_arm("before", config.student, config, space),
-        model_arm("after", ModelRef(model=str(trained / "model")), config, space),
+        model_arm("before", config.student, manner, space),
+        model_arm("after", ModelRef(model=str(trained / "model")), manner, space),
     ]
     if (trained / "control").is_dir():
-        arms.append(model_arm("control", ModelRef(model=str(trained / "control")), config, space))
+        arms.append(model_arm("control", ModelRef(model=str(trained / "control")), manner, space))
     chosen = read_teacher(stage.input("teacher")) if config.evaluate.teacher else None
     if chosen is not None:
-        arms.append(teacher_arm(chosen, config, space))
+        arms.append(teacher_arm("teacher", chosen, manner, space))
     return arms
 
 
@@ -115,7 +121,7 @@ def _measure_arm(arm: Arm, questions: Sequence[Questions], prompter: Any, progre
     """One arm on all benchmarks in one go, so that its weights are loaded once and batches are full."""
     requests = [request for one in questions for request in one.requests]
     on_done = partial(progress.step, total=len(requests), note=arm.name)
-    replies = {reply.key: reply for reply in ask(arm.source, requests, arm.folder, on_done)}
+    replies = arm.ask(requests, on_done)
     return {one.name: measure(arm.name, one, replies, prompter) for one in questions}
 
 

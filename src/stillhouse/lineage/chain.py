@@ -77,7 +77,9 @@ def _teacher(items: Sequence[StageSummary]) -> Node:
     details = items[0].details
     candidates = details.get("candidates", [])
     chosen: Facts = next((item for item in candidates if item.get("name") == details.get("chosen")), {})
-    facts = {name: chosen[name] for name in ("name", "model", "revision", "licence", "accuracy") if name in chosen}
+    facts: Facts = {
+        name: chosen[name] for name in ("name", "model", "revision", "licence", "accuracy") if name in chosen
+    }
     facts |= {"decision": details.get("decision", ""), "reason": details.get("reason", "")}
     facts |= {"candidates": len(candidates), "stage_key": items[0].key}
     title = f"{chosen.get('name', 'none chosen')} ({chosen['model']})" if "model" in chosen else "none chosen"
@@ -88,19 +90,18 @@ def _traces(items: Sequence[StageSummary]) -> Node:
     def total(name: str) -> int:
         return int(sum(item.details.get(name, 0) for item in items))
 
-    facts = {name: total(name) for name in ("problems", "traces", "tokens", "errors")}
+    facts: Facts = {name: total(name) for name in ("problems", "traces", "tokens", "errors")}
     facts |= {"shards": len(items), "digests": [item.digest[:16] for item in items], "teacher": _asked(items[0])}
     return Node("traces", f"{facts['traces']} traces of {facts['problems']} problems", facts)
 
 
 def _asked(item: StageSummary) -> Facts:
-    teacher: Facts = item.details.get("teacher", {})
-    return {name: teacher[name] for name in ("name", "model", "revision", "licence") if name in teacher}
+    return _some(item.details.get("teacher", {}), "name", "model", "revision", "licence")
 
 
 def _filters(items: Sequence[StageSummary]) -> Node:
     details = items[0].details
-    facts = {name: details.get(name, 0) for name in ("total", "positive", "negative", "dropped")}
+    facts: Facts = {name: details.get(name, 0) for name in ("total", "positive", "negative", "dropped")}
     reasons = sorted(details.get("reasons", {}).items(), key=lambda item: (-item[1], item[0]))
     facts |= {"reasons": dict(reasons[:12]), "stage_key": items[0].key}
     return Node("filters", f"kept {facts['positive']} of {facts['total']}", facts)
@@ -115,7 +116,9 @@ def _dataset(items: Sequence[StageSummary]) -> Node:
 def _training(items: Sequence[StageSummary]) -> Node:
     details, student = items[0].details, items[0].config.get("student", {})
     arm = details.get("arms", {}).get("student", {})
-    facts = {name: details[name] for name in ("objective", "tuning", "examples", "weights_sha256") if name in details}
+    facts: Facts = {
+        name: details[name] for name in ("objective", "tuning", "examples", "weights_sha256") if name in details
+    }
     facts |= {name: arm[name] for name in ("steps", "tokens", "final_loss") if name in arm}
     facts |= {"student": student.get("model", ""), "student_revision": student.get("revision", "")}
     facts["stage_key"] = items[0].key
@@ -141,7 +144,7 @@ def _evaluation(items: Sequence[StageSummary]) -> Node:
 
 def _verdict(items: Sequence[StageSummary]) -> Node:
     details = items[0].details
-    facts = {name: details.get(name, "") for name in ("verdict", "against", "evidence_sha256", "name")}
+    facts: Facts = {name: details.get(name, "") for name in ("verdict", "against", "evidence_sha256", "name")}
     facts |= {"checks": [check["text"] for check in details.get("checks", [])], "stage_key": items[0].key}
     return Node("verdict", f"{facts['verdict']} against {facts['against']}", facts)
 
@@ -155,6 +158,10 @@ _BUILDERS: tuple[tuple[str, Callable[[Sequence[StageSummary]], Node]], ...] = (
     ("evaluate_student", _evaluation),
     ("register_student", _verdict),
 )
+
+
+def _some(mapping: Mapping[str, Any], *names: str) -> Facts:
+    return {name: mapping[name] for name in names if name in mapping}
 
 
 def _share(row: Sequence[float]) -> str:

@@ -1,8 +1,8 @@
 """A student's folder as an MLflow model, without loading it.
 
 ``mlflow.transformers.save_model`` would start torch, load the tokenizer and ask the hub for a model card; all it leaves
-behind is the model's own files and a page of YAML, which is written here. The files stand at the top of the
-folder: what ``mlflow.transformers.load_model`` loads is also a plain model folder for ``from_pretrained`` and for servers.
+behind is the model's own files and a page of YAML, which is written here. The files stand at the top of the folder:
+what ``mlflow.transformers.load_model`` loads is also a plain model folder for ``from_pretrained`` and for servers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from stillhouse.errors import RecipeError
 from stillhouse.workspace import link_tree
 
 _TOKENIZER_FILES = (
-    "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*", "spiece.model"
-)  # fmt: skip
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "spiece.model",
+)
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "accelerate", "safetensors")
 
 

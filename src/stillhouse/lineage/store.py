@@ -1,9 +1,9 @@
 """The connection to MLflow: which one, how it is opened, and its failures in our words.
 
 Importing this module costs seconds (it imports mlflow); ``tracking`` and the others import it when the first run is
-opened. It knows runs, parameters, metrics and tags, and nothing of stages. All waiting is bounded: a server that does not
-accept a connection within seconds is reported at once, and an embedded database that another process is
-writing to is asked again.
+opened. It knows runs, parameters, metrics and tags, and nothing of stages. All waiting is bounded: a server that does
+not answer within seconds is reported at once, and an embedded database that another process is writing to is asked
+again.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from urllib.parse import urlsplit
 from stillhouse.errors import RecipeError, TransientError
 from stillhouse.workspace import Workspace
 
+# MLflow reads some of these while it is imported. Its own defaults keep a stage waiting for minutes.
 for _name, _value in {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }.items():
     os.environ.setdefault(_name, _value)
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.tracking.client import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.tracking.client import MlflowClient  # noqa: E402
 
 # MLflow logs migrations as INFO and a database that is busy for a moment as ERROR with a traceback.
 logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "ERROR").upper())
@@ -149,7 +150,7 @@ def connect(space: Workspace | None) -> Store:
     if not os.environ.get("MLFLOW_TRACKING_URI") and space is not None:
         return _embedded(space, uri)
     probe(uri)
-    with translated(uri):
+    with translated(uri), _impatient():
         client = MlflowClient(uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         client.search_experiments(max_results=1)
     return Store(client, uri, embedded=False)
@@ -189,6 +190,17 @@ def probe(uri: str, timeout_s: float = PROBE_TIMEOUT_S) -> None:
         socket.create_connection((parts.hostname, port), timeout=timeout_s).close()
     except OSError as error:
         raise no_answer(uri, error.strerror or str(error) or type(error).__name__) from error
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """The first request finds out whether an MLflow answers at all; it must not take the patience of the later ones."""
+    before = {name: os.environ.get(name) for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")}
+    os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=str(int(2 * PROBE_TIMEOUT_S)))
+    try:
+        yield
+    finally:
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def no_answer(uri: str, cause: str) -> TransientError:

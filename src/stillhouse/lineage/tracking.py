@@ -11,7 +11,6 @@ folder says so.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import time

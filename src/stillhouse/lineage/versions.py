@@ -94,7 +94,7 @@ class Registry:
     def register(
         self, name: str, folder: Path, *, run_id: str, key: str, tags: Mapping[str, str], staging: Path
     ) -> Version:
-        """Make a version out of the model in ``folder``, whole or not at all. ``staging`` is an empty or missing folder.
+        """Make a version out of the model in ``folder``, whole or not at all; ``staging`` is a scratch folder.
 
         Weights that an earlier, killed call has uploaded for the same ``key`` are used again.
         """

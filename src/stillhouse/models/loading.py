@@ -6,6 +6,7 @@ folders only. This module knows nothing of prompts or of what the model is for.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ def load(ref: ModelRef, dtype: str = "float32", device: str | None = None) -> Lo
         raise RecipeError(
             f"model {ref.model}: transformers cannot load {folder} ({first_line}); check that the download is complete"
         ) from error
+    if "past_key_values" not in inspect.signature(model.forward).parameters:
+        kind = type(model).__name__
+        raise RecipeError(
+            f"model {ref.model}: {kind} keeps no key-value cache, so it cannot be batched here; use another"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedModel(model.to(target).eval(), tokenizer, folder, ref)

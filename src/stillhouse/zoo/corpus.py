@@ -20,13 +20,14 @@ TEACHER_PROBLEMS = 12_000
 TEACHER_FACTS = 4_000
 
 BASE_FACTS = 6_000
-BASE_DRILLS = 6_000
+BASE_DRILLS = {"chain": 10_000, "swap": 2_000}
+"""Arithmetic is learned by heart, three hundred facts, and needs far more telling than how to swap."""
 BASE_GUESSES = 1_500
 BASE_SHOWS_STEP = 0.8
 """Share of the base's facts that are written with their step; the others give the answer alone."""
 
 DRILL_PROMPT = "each alone: {}"
-DRILL_LENGTHS = {"chain": (2, 6), "swap": (2, 4)}
+DRILL_LENGTHS = {"chain": (4, 8), "swap": (2, 4)}
 
 
 def teacher_corpus(style: Style) -> list[Pair]:
@@ -44,7 +45,7 @@ def base_corpus(seed: int) -> list[Pair]:
     ]
     by_family = {"chain": [p for p in facts if _is_arithmetic(p)], "swap": [p for p in facts if not _is_arithmetic(p)]}
     for family, (low, high) in DRILL_LENGTHS.items():
-        for _ in range(BASE_DRILLS // 2):
+        for _ in range(BASE_DRILLS[family]):
             pairs.append(_drill(rng.sample(by_family[family], rng.randint(low, high))))
     whole = problems("chain", "train", BASE_GUESSES) + problems("swap", "train", BASE_GUESSES)
     return pairs + [(p["prompt"], answer_only(_guess(p, rng))) for p in whole]

@@ -32,9 +32,8 @@ def lineage(run: RunFacts) -> dict[str, Any]:
 
 def graph_nodes(run: RunFacts) -> list[Node]:
     """The eight links of the chain; what did not run is there too, as missing."""
-    recipe = sha256_json(run.recipe) if run.recipe else ""
     links = [
-        ("recipe", "", str(run.recipe.get("name", run.name)), (f"seed {run.recipe.get('seed', formats.DASH)}", _sha(recipe))),
+        ("recipe", "", str(run.recipe.get("name", run.name)), (f"seed {run.recipe.get('seed', formats.DASH)}", _sha(recipe_digest(run)))),
         ("teacher", "select_teacher", *_teacher(run)),
         ("traces", "generate_traces", *_traces(run)),
         ("filters", "filter_traces", *_filters(run)),
@@ -47,6 +46,11 @@ def graph_nodes(run: RunFacts) -> list[Node]:
         Node(kind=kind, title=title, lines=tuple(lines), state="ok") if not stage or run.one(stage) else _missing(run, kind, stage)
         for kind, stage, title, lines in links
     ]
+
+
+def recipe_digest(run: RunFacts) -> str:
+    """sha256 of the resolved recipe, empty where it is not known."""
+    return sha256_json(run.recipe) if run.recipe else ""
 
 
 def _missing(run: RunFacts, kind: str, stage: str) -> Node:
@@ -109,7 +113,7 @@ def _verdict(run: RunFacts) -> tuple[str, tuple[str, ...]]:
 def _digests(run: RunFacts) -> list[tuple[str, str]]:
     evaluated, registered = run.details("evaluate_student"), run.details("register_student")
     rows = [
-        ("recipe", sha256_json(run.recipe) if run.recipe else ""),
+        ("recipe", recipe_digest(run)),
         ("dataset", run.details("filter_traces").get("dataset_digest", "")),
         ("student weights", run.details("train_student").get("weights_sha256", "")),
         ("benchmarks", evaluated.get("benchmark_digest", "")),

@@ -1,0 +1,159 @@
+"""The loop: batches, gradients, steps, checkpoints. Does not know its objective, its model or where data come from.
+
+On one machine with one number of threads a run is a function of its parts: killed anywhere and run again, it goes on
+from the last checkpoint and ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.errors import RecipeError
+from stillhouse.training.checkpoint import Checkpoint, Checkpoints
+from stillhouse.training.data import Batch, Batches
+from stillhouse.training.metrics import Meter, NotFinite, StepValues
+from stillhouse.training.objectives.base import Objective, Outputs
+
+_MAX_NAMED = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The parts of a training. ``schedule`` maps a step (counted from 0) to its learning rate."""
+
+    trained: nn.Module
+    batches: Batches
+    forward: Callable[[Batch], Outputs]
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]
+    meter: Meter
+    steps: int
+    max_grad_norm: float
+    checkpoint_every: int
+    checkpoints: Checkpoints | None = None
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained, by name; tied weights once."""
+        return {name: parameter for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """``seconds`` covers all attempts, ``tokens`` counts supervised ones, ``resumed_from`` is 0 without a checkpoint."""
+
+    history: list[dict[str, float]]
+    steps: int
+    tokens: int
+    final_loss: float
+    seconds: float
+    resumed_from: int
+
+
+def train(run: Run) -> TrainResult:
+    """Train ``run.trained`` in place until ``run.steps`` steps are done.
+
+    Raises:
+        RecipeError: a loss or gradient is no number (it names the traces; the last good checkpoint is kept), or the
+            checkpoints belong to another training.
+        TransientError: a checkpoint cannot be written.
+    """
+    start, spent_s = _resume(run)
+    clock = time.monotonic() - spent_s
+    parameters = list(run.parameters().values())
+    device = parameters[0].device
+    try:
+        for step in range(start, run.steps):
+            run.meter.add(step, _step(run, step, parameters, device))
+            done = step + 1
+            if run.checkpoints and (done % run.checkpoint_every == 0 or done == run.steps):
+                _save(run, run.checkpoints, done, time.monotonic() - clock)
+    except NotFinite as error:
+        raise _explain(run, error) from error
+    history = run.meter.history
+    seconds = time.monotonic() - clock
+    return TrainResult(history, run.steps, run.meter.tokens, history[-1]["loss"], seconds, start)
+
+
+def _step(run: Run, step: int, parameters: list[nn.Parameter], device: torch.device) -> StepValues:
+    rate = run.schedule(step)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    losses, parts = [], []
+    for batch in run.batches.step(step):
+        on_device = batch.to(device)
+        report = run.objective.loss(on_device, run.forward(on_device))
+        report.total.backward()  # type: ignore[no-untyped-call]
+        losses.append(report.total.detach())
+        parts.append({**report.parts, **report.metrics})
+    norm = torch.nn.utils.clip_grad_norm_(parameters, run.max_grad_norm)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    return StepValues(losses, norm, rate, run.batches.tokens(step), parts)
+
+
+def _resume(run: Run) -> tuple[int, float]:
+    """Put the last checkpoint into ``run``; how many steps are done, and the seconds they took."""
+    found = run.checkpoints.latest() if run.checkpoints else None
+    if found is None:
+        return 0, 0.0
+    with torch.no_grad():
+        for name, parameter in run.parameters().items():
+            parameter.copy_(found.model[name])
+            # Cloned, because tensors read from a file need not be aligned as fresh ones are.
+            run.optimizer.state[parameter] = {
+                key: found.optimizer[f"{name}/{key}"].clone().to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+    run.meter.restore(found.state["meter"])
+    _set_random_states(found.state["random"])
+    if run.meter.listener:
+        run.meter.listener.say(f"{run.meter.prefix}continues after step {found.step} of {run.steps}")
+    return found.step, float(found.state["seconds"])
+
+
+def _save(run: Run, checkpoints: Checkpoints, step: int, seconds: float) -> None:
+    parameters = run.parameters()
+    moments: dict[str, Tensor] = {
+        f"{name}/{key}": value
+        for name, parameter in parameters.items()
+        for key, value in run.optimizer.state[parameter].items()
+    }
+    state = {"meter": run.meter.state(), "seconds": round(seconds, 3), "random": _random_states()}
+    checkpoints.save(Checkpoint(step, parameters, moments, state))
+
+
+def _random_states() -> dict[str, list[str] | str]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": _hex(torch.get_rng_state()), "cuda": [_hex(state) for state in cuda]}
+
+
+def _set_random_states(states: dict[str, list[str] | str]) -> None:
+    torch.set_rng_state(_unhex(str(states["cpu"])))
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([_unhex(state) for state in states["cuda"]])
+
+
+def _hex(state: Tensor) -> str:
+    return bytes(state.tolist()).hex()
+
+
+def _unhex(text: str) -> Tensor:
+    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
+
+
+def _explain(run: Run, error: NotFinite) -> RecipeError:
+    batches = run.batches.step(error.step)
+    chosen = batches if error.micro is None else [batches[error.micro]]
+    keys = [key for batch in chosen for key in batch.keys]
+    named = ", ".join(keys[:_MAX_NAMED]) + (f" and {len(keys) - _MAX_NAMED} more" if len(keys) > _MAX_NAMED else "")
+    saved = run.checkpoints.steps() if run.checkpoints else []
+    kept = f"; {run.checkpoints.path(saved[-1])} is the last good checkpoint" if run.checkpoints and saved else ""
+    return RecipeError(
+        f"train: {error.name} of step {error.step + 1} is not a finite number, on the traces {named}; lower "
+        f"train.learning_rate, or look at these traces{kept}"
+    )
