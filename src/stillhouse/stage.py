@@ -81,8 +81,12 @@ def run_stage(
     inputs: Mapping[str, Sequence[Path]] | None = None,
     part: str = "",
     name: str = "",
+    still_true: Callable[[StageSummary, Workspace], bool] | None = None,
 ) -> StageSummary:
     """Run ``body`` unless the workspace already holds its result; either way ``output`` is the finished artifact.
+
+    ``still_true`` is asked about a result that was found: a stage whose result also lives elsewhere (a registry)
+    says whether it still does; if not, the stage runs again.
 
     Raises:
         RecipeError, TransientError, BudgetExhausted: from the body; whatever it finished stays in the workspace.
@@ -98,8 +102,8 @@ def run_stage(
     with _disk_errors(space.root):
         work.mkdir(parents=True, exist_ok=True)
         with _only_one(work, progress):
-            if (payload / FILE_NAME).is_file():
-                summary = StageSummary.read(payload)
+            summary = _finished(payload, space, still_true)
+            if summary is not None:
                 progress.finish(f"{summary.headline} · done before", 0.0)
             else:
                 with open_run(space, stage_name, part, key) as tracker, _partial(payload) as partial:
@@ -112,6 +116,19 @@ def run_stage(
                     tracker.finish(summary, payload)
         link_tree(payload, Path(output))
     return summary
+
+
+def _finished(
+    payload: Path, space: Workspace, still_true: Callable[[StageSummary, Workspace], bool] | None
+) -> StageSummary | None:
+    """The result of an earlier run; None where there is none, or where it is true no longer."""
+    if not (payload / FILE_NAME).is_file():
+        return None
+    summary = StageSummary.read(payload)
+    if still_true is None or still_true(summary, space):
+        return summary
+    shutil.rmtree(payload)
+    return None
 
 
 def _run_body(stage: Stage[C], body: Callable[[Stage[C]], None]) -> StageSummary:

@@ -14,6 +14,7 @@ from typing import Any
 from stillhouse.data import load_problems
 from stillhouse.digest import canonical_json
 from stillhouse.models.requests import ChatRequest, Reply
+from stillhouse.prompting.base import Prompter
 from stillhouse.reasoning import join_reply
 from stillhouse.recipe.evaluation import Benchmark
 from stillhouse.records import Problem
@@ -92,7 +93,7 @@ def request_seed(run_seed: int, purpose: str, problem_hash: str, sample: int) ->
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def make_items(problems: Sequence[Problem], prompter: Any, purpose: str, samples: int, seed: int) -> tuple[Item, ...]:
+def make_items(problems: Sequence[Problem], prompter: Prompter, purpose: str, samples: int, seed: int) -> tuple[Item, ...]:
     """An item for each different prompt, with a request for each of its ``samples`` replies."""
     unique: dict[str, Problem] = {}
     for problem in problems:
@@ -100,7 +101,7 @@ def make_items(problems: Sequence[Problem], prompter: Any, purpose: str, samples
     return tuple(Item(problem, _requests(problem, prompter, purpose, samples, seed)) for problem in unique.values())
 
 
-def _requests(problem: Problem, prompter: Any, purpose: str, samples: int, seed: int) -> tuple[ChatRequest, ...]:
+def _requests(problem: Problem, prompter: Prompter, purpose: str, samples: int, seed: int) -> tuple[ChatRequest, ...]:
     messages = tuple(prompter.render(problem))
     seeds = [request_seed(seed, purpose, problem.hash, sample) for sample in range(samples)]
     return tuple(
@@ -108,7 +109,7 @@ def _requests(problem: Problem, prompter: Any, purpose: str, samples: int, seed:
     )
 
 
-def prepare(benchmark: Benchmark, prompter: Any, seed: int) -> Questions:
+def prepare(benchmark: Benchmark, prompter: Prompter, seed: int) -> Questions:
     """Load a benchmark's problems and write out its requests.
 
     Raises:
@@ -123,7 +124,7 @@ def prepare(benchmark: Benchmark, prompter: Any, seed: int) -> Questions:
     )
 
 
-def grade(problem: Problem, reply: Reply, prompter: Any) -> Graded:
+def grade(problem: Problem, reply: Reply, prompter: Prompter) -> Graded:
     """Whether ``reply`` answers ``problem``; failed and empty replies are wrong."""
     parsed = prompter.parse(reply)
     stated = stated_answer(parsed.answer) if parsed.answer else None
@@ -137,7 +138,7 @@ def grade(problem: Problem, reply: Reply, prompter: Any) -> Graded:
     )
 
 
-def measure(arm: str, questions: Questions, replies: Mapping[str, Reply], prompter: Any) -> ArmResult:
+def measure(arm: str, questions: Questions, replies: Mapping[str, Reply], prompter: Prompter) -> ArmResult:
     """Grade one arm's ``replies`` (by request key) on one benchmark."""
     graded = {
         item.problem.hash: tuple(grade(item.problem, replies[request.key], prompter) for request in item.requests)

@@ -12,15 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from stillhouse import plugins
 from stillhouse.data import benchmark_digest
 from stillhouse.errors import RecipeError
 from stillhouse.evaluation import scores
 from stillhouse.evaluation.arms import Arm, Manner, model_arm, read_teacher, teacher_arm
 from stillhouse.evaluation.benchmark import ArmResult, Questions, measure, prepare
 from stillhouse.progress import Progress
+from stillhouse.prompting.base import Prompter, open_prompter
+from stillhouse.recipe.refusal import validate
 from stillhouse.recipe.stages import EvaluateConfig
 from stillhouse.recipe.teacher import ModelRef
 from stillhouse.stage import Stage, run_stage
@@ -46,7 +45,7 @@ def score_model(
 ) -> dict[str, Any]:
     """See ``stillhouse.evaluation.score_model``."""
     checked, space = _checked(config), Workspace.open(workspace)
-    questions, prompter = _questions(checked), plugins.build("prompter", checked.evaluate.prompter)
+    questions, prompter = _questions(checked), open_prompter(checked.evaluate.prompter)
     champion = model_arm(arm, ref, _manner(checked), space)
     found = _measure_arm(champion, questions, prompter, Progress("evaluate_student", arm))
     return scores.score_table({name: {arm: result} for name, result in found.items()})
@@ -55,17 +54,13 @@ def score_model(
 def _checked(config: EvaluateConfig | Mapping[str, Any]) -> EvaluateConfig:
     if isinstance(config, EvaluateConfig):
         return config
-    try:
-        return EvaluateConfig.model_validate(dict(config))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"evaluate_student config {where}: {first['msg']} (got {first['input']!r})") from error
+    checked: EvaluateConfig = validate(EvaluateConfig, dict(config), "evaluate_student config")
+    return checked
 
 
 def _body(stage: Stage[EvaluateConfig]) -> None:
     config, section = stage.config, stage.config.evaluate
-    prompter = plugins.build("prompter", section.prompter)
+    prompter = open_prompter(section.prompter)
     questions = _questions(config)
     arms = _arms(stage)
     results: dict[str, dict[str, ArmResult]] = {one.name: {} for one in questions}
@@ -92,7 +87,7 @@ def _questions(config: EvaluateConfig) -> list[Questions]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RecipeError(f"evaluate.benchmarks: the name {twice[0]} stands twice; names tell the scores apart")
-    prompter = plugins.build("prompter", config.evaluate.prompter)
+    prompter = open_prompter(config.evaluate.prompter)
     return [prepare(benchmark, prompter, config.seed) for benchmark in config.evaluate.benchmarks]
 
 
@@ -117,7 +112,7 @@ def _arms(stage: Stage[EvaluateConfig]) -> list[Arm]:
     return arms
 
 
-def _measure_arm(arm: Arm, questions: Sequence[Questions], prompter: Any, progress: Progress) -> dict[str, ArmResult]:
+def _measure_arm(arm: Arm, questions: Sequence[Questions], prompter: Prompter, progress: Progress) -> dict[str, ArmResult]:
     """One arm on all benchmarks in one go, so that its weights are loaded once and batches are full."""
     requests = [request for one in questions for request in one.requests]
     on_done = partial(progress.step, total=len(requests), note=arm.name)

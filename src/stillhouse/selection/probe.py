@@ -15,6 +15,7 @@ import numpy as np
 from stillhouse.evaluation.benchmark import Graded, Item, grade
 from stillhouse.evaluation.statistics import Estimate, mean_interval
 from stillhouse.models.requests import Message, Reply
+from stillhouse.prompting.base import Prompter
 from stillhouse.reasoning import join_reply
 
 Example = tuple[tuple[Message, ...], str]
@@ -67,7 +68,7 @@ class Probe:
                 }
 
 
-def probe_of(items: Sequence[Item], replies: Mapping[str, Reply], prompter: Any) -> Probe:
+def probe_of(items: Sequence[Item], replies: Mapping[str, Reply], prompter: Prompter) -> Probe:
     """Grade ``replies`` (by request key) to the probe."""
     graded = tuple(
         tuple(grade(item.problem, replies[request.key], prompter) for request in item.requests) for item in items
@@ -81,7 +82,7 @@ def probe_of(items: Sequence[Item], replies: Mapping[str, Reply], prompter: Any)
     return Probe(tuple(items), graded, correct)
 
 
-def training_text(reply: Reply, prompter: Any) -> str:
+def training_text(reply: Reply, prompter: Prompter) -> str:
     """The reply in the one spelling that students are trained on."""
     parsed = prompter.parse(reply)
     return join_reply(parsed.reasoning, parsed.answer)

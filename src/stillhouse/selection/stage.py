@@ -14,12 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from stillhouse.digest import sha256_json
 from stillhouse.errors import RecipeError
+from stillhouse.recipe.refusal import validate
 from stillhouse.recipe.stages import SelectConfig
-from stillhouse.records import Problem
 from stillhouse.selection.measure import Judge, Measured
 from stillhouse.selection.rank import Bar, Metric, Placed, rank
 from stillhouse.stage import Stage, run_stage
@@ -42,12 +39,9 @@ def run(config: SelectConfig | Mapping[str, Any], *, output: str | Path, workspa
 
 
 def _checked(config: SelectConfig | Mapping[str, Any]) -> SelectConfig:
-    try:
-        checked = config if isinstance(config, SelectConfig) else SelectConfig.model_validate(dict(config))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"select_teacher config {where}: {first['msg']} (got {first['input']!r})") from error
+    checked: SelectConfig = (
+        config if isinstance(config, SelectConfig) else validate(SelectConfig, dict(config), "select_teacher config")
+    )
     names = Counter(_name(candidate) for candidate in checked.candidates)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
@@ -102,3 +96,55 @@ def choose(config: SelectConfig, judge: Judge, student: Measured) -> list[Placed
     )
     candidates = {_name(candidate): candidate for candidate in config.candidates}
     return rank(candidates, judge.teacher, (KEYS[select.key], TOKENS), select, bars)
+
+
+def _reason(placed: Sequence[Placed[Any]], student: Measured) -> str:
+    best = placed[0]
+    if best.rank is None:
+        return f"do not distil: no candidate is worth learning from ({'; '.join(_outs(placed))})"
+    accuracy, start = ((values["accuracy"] or 0.0) for values in (best.values, student.values))
+    return f"{best.name}: {best.reasons[-1]}; right on {accuracy:.1%} of the probe, the student on {start:.1%}"
+
+
+def _outs(placed: Iterable[Placed[Any]]) -> list[str]:
+    return [f"{one.name} {one.reasons[-1]}" for one in placed if one.rank is None]
+
+
+def _row(one: Placed[Any], measured: Measured | None) -> dict[str, Any]:
+    """A candidate as ``details.candidates`` has it; one that could not be measured has nulls."""
+    config = one.candidate
+    row: dict[str, Any] = {
+        "name": one.name,
+        "type": config.type,
+        "model": getattr(config, "model", ""),
+        "revision": getattr(config, "revision", ""),
+        "licence": getattr(config, "licence", ""),
+        **dict.fromkeys(("accuracy", "interval", "tokens_per_correct", "tokens_p10", "tokens_p50", "tokens_p90")),
+        **dict.fromkeys(("student_nll", "pilot_gain", "pilot_gain_per_million_tokens")),
+        "n": 0,
+        "tokenizer": "unknown",
+    }
+    return {**row, **(measured.described if measured else {}), "rank": one.rank, "reasons": list(one.reasons)}
+
+
+def _metrics(student: Measured, best: Placed[Any] | None, measured: Mapping[str, Measured]) -> dict[str, float]:
+    metrics = {"student.accuracy": student.values["accuracy"]}
+    metrics |= {f"{name}.{key}": value for name, one in measured.items() for key, value in one.values.items()}
+    if best:
+        metrics["chosen.accuracy"] = best.values["accuracy"]
+    return {name: round(value, 6) for name, value in metrics.items() if value is not None}
+
+
+def _headline(placed: Sequence[Placed[Any]], reason: str) -> str:
+    best = placed[0]
+    if best.rank is None:
+        return reason
+    others = len(placed) - 1
+    return f"{best.name} teaches · {best.reasons[-1]} · {others} other candidate{'' if others == 1 else 's'}"
+
+
+def _write(output: Path, choice: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
+    text = json.dumps(choice, indent=1, sort_keys=True, ensure_ascii=False)
+    (output / "teacher.json").write_text(text + "\n", encoding="utf-8")
+    with (output / "probe.jsonl").open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -69,12 +69,17 @@ def parse_reply(request: ChatRequest, body: Any) -> Reply | None:
         return failed(request.key, "the server's content filter withheld the reply", prompt_tokens)
     return Reply(
         key=request.key,
-        text=text,
-        reasoning_content=reasoning,
+        text=_storable(text),
+        reasoning_content=None if reasoning is None else _storable(reasoning),
         finish_reason="length" if reason == "length" else "stop",
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
     )
+
+
+def _storable(text: str) -> str:
+    """JSON can carry half of a surrogate pair; no file can."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def error_text(status: int, text: str, secret: str) -> str:

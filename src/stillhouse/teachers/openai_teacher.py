@@ -44,8 +44,7 @@ class OpenAITeacher:
         self.config = config
         self.backoff_s = backoff_s
         for endpoint in config.endpoints:
-            if not endpoint.startswith(("http://", "https://")):
-                raise RecipeError(f"teacher {config.name}: endpoint {endpoint!r} must begin with http:// or https://")
+            _check_endpoint(config.name, endpoint)
 
     @property
     def name(self) -> str:
@@ -82,7 +81,7 @@ class _Session:
     key: str = field(default="", repr=False)
 
     async def run(self, requests: Sequence[ChatRequest], put: Put[Reply]) -> None:
-        self.key = os.environ.get(self.config.api_key_env, "").strip()
+        self.key = _read_key(self.config)
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         limits = httpx.Limits(max_connections=self.config.concurrency)
         waiting = iter(enumerate(requests))
@@ -124,7 +123,7 @@ class _Session:
                 response = await client.post(url, json=payload(self.config.model, request, self.sampling))
         except TimeoutError:
             return None, f"no answer within {self.config.timeout_s:g} s", None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return None, f"{type(error).__name__} at {endpoint}", None
         self.reached = True
         verdict = judge(response.status_code)
@@ -171,13 +170,13 @@ class _Session:
             )
         if self.lost_in_a_row >= 2 * self.config.concurrency:
             raise TransientError(
-                f"teacher {self.config.name}: {self.lost_in_a_row} requests in a row got no reply ({problem}; {where}); "
+                f"teacher {self.config.name} at {where}: {self.lost_in_a_row} requests in a row failed ({problem}); "
                 "run again once the server answers, finished traces are kept"
             )
 
     def _pause(self, attempt: int) -> float:
         """Exponential backoff with jitter: the requests of a burst must not come back as a burst."""
-        return min(self.backoff_s * 2**attempt, _BACKOFF_LIMIT_S) * random.uniform(0.5, 1.5)
+        return min(self.backoff_s * 2.0**attempt, _BACKOFF_LIMIT_S) * random.uniform(0.5, 1.5)
 
     def _advice(self, status: int) -> str:
         variable = self.config.api_key_env
@@ -187,3 +186,23 @@ class _Session:
         if status == 404:
             return f"check the model's name ({self.config.model}) and that the endpoint ends in /v1"
         return "check the endpoint's address"
+
+
+def _check_endpoint(name: str, endpoint: str) -> None:
+    try:
+        url = httpx.URL(endpoint)
+    except httpx.InvalidURL as error:
+        raise RecipeError(f"teacher {name}: endpoint {endpoint!r} is no URL ({error})") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise RecipeError(f"teacher {name}: endpoint {endpoint!r} must look like http://host:8000/v1")
+
+
+def _read_key(config: OpenAIConfig) -> str:
+    """The key, or nothing: local servers often want none."""
+    key = os.environ.get(config.api_key_env, "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise RecipeError(
+            f"teacher {config.name}: the environment variable {config.api_key_env} holds characters that no key has; "
+            "set it again, without line breaks"
+        )
+    return key
