@@ -156,12 +156,26 @@ def read_rows(path: Path, cls: type[Row]) -> list[Row]:
     Raises:
         RecipeError: the file is missing or is not of this schema.
     """
-    if not path.exists():
+    if not path.is_file():
         raise RecipeError(f"{path}: no such file; expected {cls.__name__} rows as .parquet or .jsonl")
-    if path.suffix == ".jsonl":
-        with path.open(encoding="utf-8") as stream:
-            return [from_row(cls, json.loads(line)) for line in stream if line.strip()]
-    return [from_row(cls, row) for row in pq.read_table(path, schema=_SCHEMAS[cls]).to_pylist()]
+    try:
+        return _read_jsonl(path, cls) if path.suffix == ".jsonl" else _read_parquet(path, cls)
+    except (pa.ArrowInvalid, ValueError, TypeError, KeyError) as error:
+        cause = " ".join(str(error).split())
+        raise RecipeError(f"{path}: does not hold {cls.__name__} rows ({cause}); make it again") from error
+
+
+def _read_jsonl(path: Path, cls: type[Row]) -> list[Row]:
+    with path.open(encoding="utf-8") as stream:
+        return [from_row(cls, json.loads(line)) for line in stream if line.strip()]
+
+
+def _read_parquet(path: Path, cls: type[Row]) -> list[Row]:
+    with pq.ParquetFile(path) as file:
+        wrong = sorted(set(file.schema_arrow.names) ^ set(_SCHEMAS[cls].names))
+        if wrong:
+            raise ValueError(f"columns missing or unknown: {', '.join(wrong)}")
+        return [from_row(cls, row) for row in file.read().cast(_SCHEMAS[cls]).to_pylist()]
 
 
 def iter_messages(records: Iterable[Record]) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ def reader_for(source: FileProblems, rows: Sequence[Mapping[str, Any]]) -> Reade
         RecipeError: a column that no row has, with the columns that exist and the nearest of them.
     """
     present = {str(name) for row in rows for name in row}
-    layout = source.layout
+    layout: str = source.layout
     if layout == "auto":
         layout = _recognised(rows, present) if source.columns == Columns() else "table"
     for setting, column in _wanted(layout, source.columns, present):

@@ -32,8 +32,8 @@ def load_problems(source: ProblemSource, max_bad_share: float = 0.0, progress: P
         TransientError: an object store that cannot be reached.
     """
     said = progress or Progress("data")
-    if source.digest and source_digest(source) != source.digest:
-        raise RecipeError(f"{_name(source)}: {_changed(source)}; resolve the recipe again or restore them")
+    if source.digest:
+        _refuse_changed(source)
     if isinstance(source, ZooProblems):
         return _from_zoo(source)
     rows = read_file(local_file(source))
@@ -147,6 +147,10 @@ def _name(source: ProblemSource) -> str:
     return source.path if isinstance(source, FileProblems) else f"zoo problems ({source.split})"
 
 
-def _changed(source: ProblemSource) -> str:
+def _refuse_changed(source: ProblemSource) -> None:
     found = source_digest(source)
-    return f"the problems changed since the recipe was resolved (sha256 {found[:12]}, the recipe says {source.digest[:12]})"
+    if found != source.digest:
+        raise RecipeError(
+            f"{_name(source)}: the problems changed since the recipe was resolved (sha256 {found[:12]}, "
+            f"the recipe says {source.digest[:12]}); restore them, or resolve the recipe again"
+        )

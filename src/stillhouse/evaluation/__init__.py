@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stillhouse.recipe.stages import EvaluateConfig
-from stillhouse.recipe.teacher import ModelRef
-from stillhouse.summary import StageSummary
+if TYPE_CHECKING:
+    from stillhouse.recipe.stages import EvaluateConfig
+    from stillhouse.recipe.teacher import ModelRef
+    from stillhouse.summary import StageSummary
 
 __all__ = ["evaluate_student", "score_model"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from stillhouse.data import load_problems
 from stillhouse.digest import canonical_json
@@ -93,7 +92,9 @@ def request_seed(run_seed: int, purpose: str, problem_hash: str, sample: int) ->
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def make_items(problems: Sequence[Problem], prompter: Prompter, purpose: str, samples: int, seed: int) -> tuple[Item, ...]:
+def make_items(
+    problems: Sequence[Problem], prompter: Prompter, purpose: str, samples: int, seed: int
+) -> tuple[Item, ...]:
     """An item for each different prompt, with a request for each of its ``samples`` replies."""
     unique: dict[str, Problem] = {}
     for problem in problems:

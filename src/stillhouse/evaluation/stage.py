@@ -7,6 +7,7 @@ sure a number is ``statistics``'. Beside the stage stands ``score_model``: one m
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -79,14 +80,22 @@ def _body(stage: Stage[EvaluateConfig]) -> None:
     stage.metrics = scores.metrics_of(rows)
     stage.cost = _cost(results)
     stage.headline = scores.headline_of(rows)
+    _record_inputs(stage, questions)
     _write(stage.output, results)
 
 
+def _record_inputs(stage: Stage[EvaluateConfig], questions: Sequence[Questions]) -> None:
+    for one, benchmark in zip(questions, stage.config.evaluate.benchmarks, strict=True):
+        problems = [item.problem for item in one.items]
+        source = getattr(benchmark.problems, "path", benchmark.problems.type)
+        stage.tracker.dataset(one.name, benchmark_digest(problems), source, len(problems), context="evaluation")
+
+
 def _questions(config: EvaluateConfig) -> list[Questions]:
-    names = [benchmark.name for benchmark in config.evaluate.benchmarks]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecipeError(f"evaluate.benchmarks: the name {twice[0]} stands twice; names tell the scores apart")
+    names = Counter(benchmark.name for benchmark in config.evaluate.benchmarks)
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise RecipeError(f"evaluate.benchmarks: the name {name} stands twice; give each benchmark its own")
     prompter = open_prompter(config.evaluate.prompter)
     return [prepare(benchmark, prompter, config.seed) for benchmark in config.evaluate.benchmarks]
 
@@ -112,7 +121,9 @@ def _arms(stage: Stage[EvaluateConfig]) -> list[Arm]:
     return arms
 
 
-def _measure_arm(arm: Arm, questions: Sequence[Questions], prompter: Prompter, progress: Progress) -> dict[str, ArmResult]:
+def _measure_arm(
+    arm: Arm, questions: Sequence[Questions], prompter: Prompter, progress: Progress
+) -> dict[str, ArmResult]:
     """One arm on all benchmarks in one go, so that its weights are loaded once and batches are full."""
     requests = [request for one in questions for request in one.requests]
     on_done = partial(progress.step, total=len(requests), note=arm.name)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.reasoning import final_answer
 from stillhouse.recipe import filtering as recipe
 from stillhouse.records import Record
-from stillhouse.verify import answers_equal
+from stillhouse.verify import answers_equal, stated_answer
 
 _CHARACTERS_PER_WORD = 20
 _OCCURRENCES = 3
-_SHORT_REPLY = 40
-_TAIL = 400
-_NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -40,21 +35,8 @@ class MathVerify:
         return [self._verdict(record.problem.answer, record.trace.answer) for record in records]
 
     def _verdict(self, gold: str, reply: str) -> dict[str, Any]:
-        extracted = stated_answer(reply)
-        correct = bool(extracted) and answers_equal(final_answer(gold) or gold, extracted, self._timeout_s)
-        return {"correct": correct, "extracted": extracted}
-
-
-def stated_answer(reply: str) -> str:
-    """The final answer of a reply without its thoughts: as marked, else all of a short reply, else its last number."""
-    marked = final_answer(reply)
-    if marked is not None:
-        return marked
-    text = reply.strip()
-    if len(text) <= _SHORT_REPLY:
-        return text
-    numbers = _NUMBER.findall(text[-_TAIL:])
-    return numbers[-1] if numbers else ""
+        stated = stated_answer(reply)
+        return {"correct": answers_equal(gold, stated, self._timeout_s), "extracted": stated or ""}
 
 
 class TextStats:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+from stillhouse.data import load_problems
 from stillhouse.reasoning import final_answer
 from stillhouse.recipe import filtering as recipe
 from stillhouse.records import Record, Role
@@ -154,8 +155,6 @@ class HeldOut(OfOne):
     """``held_out``: the problem stands, word for word, in a set that students are measured on."""
 
     def __init__(self, config: recipe.HeldOut) -> None:
-        from stillhouse.data import load_problems
-
         self._hashes = {problem.hash for source in config.against for problem in load_problems(source)}
 
     def reason(self, record: Record) -> str:

@@ -1,6 +1,6 @@
 """Lineage: what every stage leaves behind in MLflow, and the way back from a student to its recipe.
 
-Lives here: ``store`` (the connection: which MLflow, embedded or a server, and its errors in our words), ``tracking``
+Lives here: ``address`` (which MLflow), ``store`` (the connection, and its errors in our words), ``tracking``
 (one run for each stage), ``parents`` (one parent run for each pipeline run), ``versions`` and ``packaging``
 (registered models, their tags, aliases and files), ``chain`` (recipe -> teacher -> traces -> ... -> verdict as plain
 data), ``lookup`` (a chain out of MLflow or out of files). Does not live here: what the numbers mean (evaluation) and

@@ -132,7 +132,9 @@ def _evaluation(items: Sequence[StageSummary]) -> Node:
     for row in details.get("results", []):
         low, high = row["interval"]
         arms = facts.setdefault(row["benchmark"], {"n": row["n"], "k": row["k"]})
-        arms[row["arm"]] = [round(value, 4) for value in (row["avg_at_k"], low, high)]
+        arms[row["arm"]] = [round(float(value), 4) for value in (row["avg_at_k"], low, high)]
+        if row["arm"] == "after":
+            arms |= _some(row, "truncation_rate", "tokens_per_answer")
     title = "; ".join(
         f"{name} {_share(arms['before'])} -> {_share(arms['after'])}"
         for name, arms in facts.items()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillhouse.errors import RecipeError
+from stillhouse.lineage.address import redacted, tracking_uri
 from stillhouse.lineage.chain import Chain, build_chain
 from stillhouse.summary import FILE_NAME, StageSummary
 from stillhouse.workspace import Workspace
@@ -68,7 +69,7 @@ def open_registry(workspace: str | Path | None = None) -> Registry:
         RecipeError: there is no MLflow database where one was expected.
         TransientError: MLflow does not answer.
     """
-    from stillhouse.lineage.store import connect, redacted, tracking_uri
+    from stillhouse.lineage.store import connect
     from stillhouse.lineage.versions import Registry
 
     space = _existing(workspace)

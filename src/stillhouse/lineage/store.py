@@ -11,18 +11,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
-import socket
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from stillhouse.errors import RecipeError, TransientError
+from stillhouse.lineage.address import PROBE_TIMEOUT_S, no_answer, probe, redacted, tracking_uri
 from stillhouse.workspace import Workspace
 
 # MLflow reads some of these while it is imported. Its own defaults keep a stage waiting for minutes.
@@ -43,9 +39,7 @@ logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "ERR
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
-PROBE_TIMEOUT_S = 4.0
 BUSY_TRIES = 5
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _TRANSIENT = {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 _REFUSED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
@@ -131,15 +125,6 @@ class Store:
         return str(found.experiment_id)
 
 
-def tracking_uri(space: Workspace | None) -> str:
-    """``MLFLOW_TRACKING_URI``, else the database in the workspace."""
-    if given := os.environ.get("MLFLOW_TRACKING_URI"):
-        return given
-    if space is None:
-        raise RecipeError("no MLflow to ask: set MLFLOW_TRACKING_URI or name a workspace")
-    return f"sqlite:///{space.mlflow / 'mlflow.db'}"
-
-
 def connect(space: Workspace | None) -> Store:
     """Open the MLflow that the environment names, else the workspace's own.
 
@@ -174,24 +159,6 @@ def _embedded(space: Workspace, uri: str) -> Store:
     return Store(client, uri, embedded=True)
 
 
-def probe(uri: str, timeout_s: float = PROBE_TIMEOUT_S) -> None:
-    """Fail within ``timeout_s`` when nobody listens at ``uri``; MLflow's own retries would take minutes.
-
-    Raises:
-        TransientError: nobody listens.
-    """
-    parts = urlsplit(uri)
-    scheme = parts.scheme.partition("+")[0]
-    port = parts.port or _PORTS.get(scheme)
-    behind_proxy = scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or "")
-    if not parts.hostname or port is None or behind_proxy:
-        return
-    try:
-        socket.create_connection((parts.hostname, port), timeout=timeout_s).close()
-    except OSError as error:
-        raise no_answer(uri, error.strerror or str(error) or type(error).__name__) from error
-
-
 @contextmanager
 def _impatient() -> Iterator[None]:
     """The first request finds out whether an MLflow answers at all; it must not take the patience of the later ones."""
@@ -200,24 +167,8 @@ def _impatient() -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.update({name: value for name, value in before.items() if value is not None})
-
-
-def no_answer(uri: str, cause: str) -> TransientError:
-    return TransientError(
-        f"MLflow at {redacted(uri)} does not answer ({redacted(cause)}); start it, "
-        "or unset MLFLOW_TRACKING_URI to use the workspace's own"
-    )
-
-
-def redacted(text: str) -> str:
-    """``text`` on one line, without user names, passwords, queries of URIs and MLflow's own secrets."""
-    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "***")
-    text = re.sub(r"://[^/\s@]*@", "://", " ".join(text.split()))
-    text = re.sub(r"\?[^\s)]*", "", text)
-    return text if len(text) <= 200 else text[:197] + "..."
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @contextmanager
@@ -236,13 +187,3 @@ def translated(uri: str) -> Iterator[None]:
         raise
     except (ConnectionError, TimeoutError) as error:
         raise no_answer(uri, str(error)) from error
-
-
-def redirect(location: str, space: Workspace | None) -> Path | None:
-    """The folder behind a local artifact URI; a workspace that was moved keeps its artifacts beside its database."""
-    path = Path(location.removeprefix("file://"))
-    if "://" in location.removeprefix("file://"):
-        return None
-    if path.exists() or space is None or "/mlflow/artifacts/" not in path.as_posix():
-        return path
-    return space.mlflow / "artifacts" / path.as_posix().rpartition("/mlflow/artifacts/")[2]

@@ -150,6 +150,7 @@ def open_run(space: Workspace, stage: str, part: str, key: str) -> Iterator[Trac
         run_id = given
         store.log(run_id, tags=tags)
     else:
+        _bury(store, pending)
         if parent := os.environ.get(PARENT_ENV):
             tags["mlflow.parentRunId"] = parent
         name = f"{stage}[{part}]" if part else stage
@@ -163,6 +164,20 @@ def open_run(space: Workspace, stage: str, part: str, key: str) -> Iterator[Trac
     except BaseException as error:
         tracker.fail(error)
         raise
+
+
+def _bury(store: Store, pending: Path) -> None:
+    """End the run of an earlier try of this very work whose process was killed."""
+    if not pending.is_file():
+        return
+    run_id = pending.read_text(encoding="utf-8").strip()
+    runs = store.client.search_runs
+    with suppress(StillhouseError):
+        experiments = [item.experiment_id for item in store.call(store.client.search_experiments)]
+        query = f"attributes.run_id = '{run_id}' and attributes.status = 'RUNNING'"
+        for run in store.call(runs, experiments, query):
+            store.log(run.info.run_id, tags={"stillhouse.error": "its process ended without a word"})
+            store.call(store.client.set_terminated, run.info.run_id, "KILLED")
 
 
 def untold(space: Workspace, stage: str, key: str) -> bool:

@@ -17,8 +17,9 @@ from mlflow import artifacts as mlflow_artifacts
 from mlflow.exceptions import MlflowException
 
 from stillhouse.errors import RecipeError, nearest
+from stillhouse.lineage.address import redirect
 from stillhouse.lineage.packaging import package
-from stillhouse.lineage.store import Store, redirect, translated
+from stillhouse.lineage.store import Store, translated
 from stillhouse.workspace import Workspace
 
 KEY_TAG = "stillhouse.stage_key"
@@ -143,9 +144,6 @@ class Registry:
 
     def set_alias(self, version: Version, alias: str) -> None:
         self.store.call(self.store.client.set_registered_model_alias, version.name, alias, version.version)
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        self.store.call(self.store.client.delete_registered_model_alias, name, alias)
 
     def run_file(self, version: Version, name: str) -> Path | None:
         """A file that the version's run kept, on this machine; None when it is gone."""

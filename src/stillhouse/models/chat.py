@@ -28,10 +28,11 @@ _SENTINEL = "REPLY"
 
 @dataclass(frozen=True, slots=True)
 class TurnShape:
-    """What a template writes around an assistant's reply: white space before it, and the token that ends the turn."""
+    """What stands around an assistant's reply: white space before it, the token that ends it, tokens not to show."""
 
     lead: str
     end_id: int
+    hidden_ids: frozenset[int]
 
 
 _shapes: WeakKeyDictionary[Any, tuple[str | None, TurnShape]] = WeakKeyDictionary()
@@ -89,8 +90,7 @@ def decode_reply(tokenizer: Any, ids: Sequence[int], prompt: str = "") -> str:
 
     When ``prompt`` opened a thought, the opening tag is put back, so that the text can be read on its own.
     """
-    specials = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
-    hidden = {token_id for token, token_id in specials if token not in TAGS}
+    hidden = turn_shape(tokenizer).hidden_ids
     text = str(tokenizer.decode([token for token in ids if token not in hidden], skip_special_tokens=False))
     return _OPEN + text if opens_thought(prompt) else text
 
@@ -144,4 +144,11 @@ def _measure_shape(tokenizer: Any) -> TurnShape:
         end_id = next((token for token in tail if token in marks), end_id)
     if end_id is None:
         raise RecipeError(f"tokenizer {tokenizer.name_or_path}: has no token that ends a reply; set its eos_token")
-    return TurnShape(lead, int(end_id))
+    return TurnShape(lead, int(end_id), _hidden_ids(tokenizer))
+
+
+def _hidden_ids(tokenizer: Any) -> frozenset[int]:
+    """Special tokens by name or by flag (a template's own often have the flag only), without the think tags."""
+    named = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    flagged = ((key, token.content) for key, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return frozenset(token_id for token_id, text in (*named, *flagged) if text not in TAGS)

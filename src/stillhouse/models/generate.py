@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -124,7 +123,7 @@ def forward(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any 
 
     ``mask_BT`` covers what is in ``cache`` too. Positions count real tokens only.
     """
-    accepted = _parameters(type(model))
+    accepted = inspect.signature(model.forward).parameters
     options: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
     if "position_ids" in accepted:
         positions_BT = (mask_BT.cumsum(dim=-1) - 1).clamp_(min=0)
@@ -133,11 +132,6 @@ def forward(model: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, cache: Any 
         options["logits_to_keep"] = keep
     logits_BTV: torch.Tensor = model(input_ids=ids_BT, attention_mask=mask_BT, **options).logits
     return logits_BTV[:, -1] if keep == 1 else logits_BTV[:, -keep:]
-
-
-@lru_cache
-def _parameters(model_class: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(model_class.forward).parameters)
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -110,6 +110,6 @@ def tokenizer_digest(folder: Path) -> str:
         )
         tokens = {int(index): str(token) for token, index in pairs}
         tokens.update({int(item["id"]): str(item["content"]) for item in tree.get("added_tokens") or ()})
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise RecipeError(f"{path}: is not a tokenizer ({type(error).__name__}: {error}); save it again") from error
     return sha256_json(sorted(tokens.items()))

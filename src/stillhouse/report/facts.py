@@ -45,8 +45,8 @@ class StageState:
 class RunFacts:
     """A run: its recipe as resolved, what finished, and how it ended.
 
-    ``error`` is one line, ``lineage`` the chain as ``{"nodes": [{"kind", "title", "lines", "digest"}, …]}`` where
-    it was recorded (without it the graph is drawn from the summaries), ``path`` where the report lies.
+    ``error`` is one line, ``lineage`` the chain as ``stillhouse.lineage`` records it (``{"nodes": [{"kind", "title",
+    "facts"}, …]}``; the graph is drawn from the summaries where there are any), ``path`` where the report lies.
     """
 
     name: str

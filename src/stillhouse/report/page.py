@@ -68,7 +68,7 @@ def run_report(facts: RunFacts) -> str:
         facts=facts,
         headline=run.headline(facts),
         tiles=run.tiles(facts),
-        sections=SECTIONS,
+        sections=_ordered(facts, values),
         states=states,
         took=run.elapsed(facts),
         versions=sorted({summary.version for summary in facts.summaries if summary.version}),
@@ -116,6 +116,17 @@ def _views(facts: RunFacts) -> dict[str, Any]:
         "recipe": _pretty(facts.recipe) if facts.recipe else "",
         "recipe_sha256": lineage.recipe_digest(facts),
     }
+
+
+def _ordered(facts: RunFacts, values: dict[str, Any]) -> dict[str, str]:
+    """Sections in order; after a failure what finished comes first and what did not run last."""
+    if facts.status != "failed":
+        return SECTIONS
+    needs = {"results": "evaluation", "gate": "gate", "teachers": "teachers", "traces": "generation",
+             "training": "training", "answers": "evaluation"}  # fmt: skip
+    there = [name for name in SECTIONS if name not in needs or values[needs[name]]]
+    order = ["cost", *(name for name in there if name != "cost"), *(name for name in SECTIONS if name not in there)]
+    return {name: SECTIONS[name] for name in order}
 
 
 def _pretty(value: Any) -> str:

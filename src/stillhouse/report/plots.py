@@ -16,7 +16,7 @@ from markupsafe import Markup
 from stillhouse.report import formats
 from stillhouse.report.svg import Canvas, fit, log_ticks, text_width, ticks
 
-WIDE, NARROW = 860, 340
+WIDE, NARROW = 976, 330
 _PHONE = 520
 _LOG_FROM = 20.0
 
@@ -51,7 +51,7 @@ def both(draw: Callable[[int], Markup]) -> Markup:
 def funnel_plot(rows: Sequence[Mapping[str, Any]], width: int = WIDE, *, standalone: bool = False) -> Markup:
     """How many traces are left after each step, and what each step took away. ``rows`` as in the summary."""
     phone = width < _PHONE
-    left, right, row_height = (0, 84, 50) if phone else (150, 230, 34)
+    left, right, row_height = (0, 84, 50) if phone else (150, 330, 34)
     canvas = Canvas(width, row_height * len(rows) + 8)
     total = max([row["kept"] for row in rows] or [0], default=0) or 1
     room = width - left - right
@@ -110,7 +110,8 @@ def loss_plot(arms: Mapping[str, Sequence[Mapping[str, Any]]], width: int = WIDE
         canvas.line(left, scale(mark), width - right, scale(mark), "grid")
         canvas.text(left - 8, scale(mark) + 4, f"{mark:g}", "tick", "end")
     for mark in ticks(low, high, 4 if width < _PHONE else 8):
-        canvas.text(across(mark), height - bottom + 18, formats.count(mark), "tick", "middle")
+        anchor = "end" if across(mark) > width - right - 14 else "middle"
+        canvas.text(across(mark), height - bottom + 18, formats.count(mark), "tick", anchor)
     canvas.line(left, height - bottom, width - right, height - bottom, "axis")
     canvas.text((left + width - right) / 2, height - 6, "optimizer step", "note", "middle")
     canvas.text(0, 14, words, "note")
@@ -156,7 +157,8 @@ def bar_plot(
     """Horizontal bars with interval whiskers, grouped; the axis runs from 0 to ``top`` and is the same for all."""
     phone = width < _PHONE
     left, right, row_height, bar_height = (0, 6, 40, 14) if phone else (112, 158, 28, 18)
-    height = sum(34 + row_height * len(group.bars) + 8 for group in groups) + 24
+    title_height = 44 if phone else 34
+    height = sum(title_height + row_height * len(group.bars) + 8 for group in groups) + 24
     canvas = Canvas(width, height)
     room = width - left - right
 
@@ -170,9 +172,8 @@ def bar_plot(
     y = 0.0
     for group in groups:
         canvas.rect(0, y, width, 24, "cover")
-        canvas.text(0, y + 17, group.title, "label strong")
-        canvas.text(text_width(group.title, 14) + 12, y + 17, group.note, "note")
-        y += 34
+        canvas.heading(0, y + 17, group.title, group.note)
+        y += title_height
         for bar in group.bars:
             _bar(canvas, bar, y, bar_height, (left, across, phone))
             y += row_height

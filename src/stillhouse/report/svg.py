@@ -28,6 +28,13 @@ class Canvas:
             f'<text x="{_n(x)}" y="{_n(y)}" class="{cls}" text-anchor="{anchor}">{escape(content)}</text>'
         )
 
+    def heading(self, x: float, y: float, title: str, note: str) -> None:
+        """A strong title and, right behind it, a note."""
+        self._parts.append(
+            f'<text x="{_n(x)}" y="{_n(y)}"><tspan class="label strong">{escape(title)}</tspan>'
+            f'<tspan dx="10" class="note">{escape(note)}</tspan></text>'
+        )
+
     def rect(self, x: float, y: float, width: float, height: float, cls: str, title: str = "", radius: float = 2) -> None:
         """A box; ``title`` shows on hover and is read aloud."""
         tip = f"<title>{escape(title)}</title>" if title else ""

@@ -47,7 +47,9 @@ def _checked(config: SelectConfig | Mapping[str, Any]) -> SelectConfig:
     if twice:
         raise RecipeError(f"teacher.candidates: the name {twice[0]!r} stands twice; give each candidate its own")
     if checked.select.key == "pilot_gain" and (checked.select.pilot is None or checked.train is None):
-        raise RecipeError("teacher.select.key pilot_gain: needs teacher.select.pilot (such as {traces: 400, steps: 200})")
+        raise RecipeError(
+            "teacher.select.key pilot_gain: needs teacher.select.pilot (such as {traces: 400, steps: 200})"
+        )
     return checked
 
 

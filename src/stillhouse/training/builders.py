@@ -15,9 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from stillhouse import plugins
 from stillhouse.errors import RecipeError
 from stillhouse.models.chat import encode_example
+from stillhouse.recipe.traces import Prompter
 from stillhouse.recipe.training import AnswerOnlyBuilder as AnswerOnlyConfig
 from stillhouse.recipe.training import ReasoningBuilder as ReasoningConfig
-from stillhouse.recipe.traces import Prompter
 from stillhouse.records import Record
 from stillhouse.training.data import Example
 

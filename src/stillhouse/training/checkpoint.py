@@ -42,7 +42,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one training in ``folder``. ``digest`` identifies the training, ``keep`` bounds their number."""
+    """The checkpoints of one training in ``folder``: ``digest`` identifies it, ``keep`` bounds their number."""
 
     folder: Path
     digest: str
@@ -97,8 +97,8 @@ class Checkpoints:
                 continue
             if state["digest"] != self.digest:
                 raise RecipeError(
-                    f"{folder}: belongs to another training (digest {state['digest'][:12]}, this one is "
-                    f"{self.digest[:12]}); remove {self.folder} to start afresh, or restore the recipe and data it was made with"
+                    f"{folder}: belongs to another training (digest {state['digest'][:12]}, this one "
+                    f"{self.digest[:12]}); remove {self.folder} to start afresh, or restore its recipe and data"
                 )
             return Checkpoint(step, load_file(folder / _MODEL), load_file(folder / _OPTIMIZER), state["state"])
         return None

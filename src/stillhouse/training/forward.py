@@ -28,9 +28,13 @@ class Forward:
     ) -> None:
         unknown = sorted(set(needs) - set(NEEDS))
         if unknown:
-            raise RecipeError(f"train.objective needs {unknown[0]!r}, which nobody provides; {nearest(unknown[0], NEEDS)}")
+            raise RecipeError(
+                f"train.objective needs {unknown[0]!r}, which nobody provides; {nearest(unknown[0], NEEDS)}"
+            )
         if TEACHER_LOGITS in needs and teacher is None:
-            raise RecipeError("train.objective needs the teacher's logits; choose a local teacher (type transformers) or sft")
+            raise RecipeError(
+                "train.objective needs the teacher's logits; choose a local teacher (type transformers) or sft"
+            )
         self.student = student
         self.teacher = teacher if TEACHER_LOGITS in needs else None
         self._dtype = getattr(torch, dtype)

@@ -20,6 +20,7 @@ from stillhouse.training.metrics import Meter, NotFinite, StepValues
 from stillhouse.training.objectives.base import Objective, Outputs
 
 _MAX_NAMED = 8
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """``seconds`` covers all attempts, ``tokens`` counts supervised ones, ``resumed_from`` is 0 without a checkpoint."""
+    """``seconds`` covers all attempts, ``tokens`` counts supervised ones, ``resumed_from`` is 0 for a fresh start."""
 
     history: list[dict[str, float]]
     steps: int
@@ -107,21 +108,21 @@ def _resume(run: Run) -> tuple[int, float]:
             parameter.copy_(found.model[name])
             # Cloned, because tensors read from a file need not be aligned as fresh ones are.
             run.optimizer.state[parameter] = {
-                key: found.optimizer[f"{name}/{key}"].clone().to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
+                key: found.optimizer[f"{name}/{key}"].clone().to(parameter.device) for key in _MOMENTS
             }
     run.meter.restore(found.state["meter"])
     _set_random_states(found.state["random"])
     if run.meter.listener:
-        run.meter.listener.say(f"{run.meter.prefix}continues after step {found.step} of {run.steps}")
+        run.meter.listener.say(f"{run.meter.name} continues after step {found.step} of {run.steps}".strip())
     return found.step, float(found.state["seconds"])
 
 
 def _save(run: Run, checkpoints: Checkpoints, step: int, seconds: float) -> None:
     parameters = run.parameters()
     moments: dict[str, Tensor] = {
-        f"{name}/{key}": value
+        f"{name}/{key}": run.optimizer.state[parameter][key]
         for name, parameter in parameters.items()
-        for key, value in run.optimizer.state[parameter].items()
+        for key in _MOMENTS
     }
     state = {"meter": run.meter.state(), "seconds": round(seconds, 3), "random": _random_states()}
     checkpoints.save(Checkpoint(step, parameters, moments, state))

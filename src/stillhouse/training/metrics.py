@@ -55,14 +55,14 @@ class StepValues:
 class Meter:
     """Collects steps into about a hundred points of ``history``: means over the steps since the point before.
 
-    ``tokens`` counts supervised tokens from the start. ``prefix`` tells the arms of a stage apart.
+    ``tokens`` counts supervised tokens from the start. ``name`` tells the arms of a stage apart.
     """
 
     total: int
     on_cpu: bool = True
     listener: Listener | None = None
     tracker: Tracker | None = None
-    prefix: str = ""
+    name: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     tokens: int = 0
     _read: list[dict[str, float]] = field(default_factory=list)
@@ -87,8 +87,8 @@ class Meter:
         if is_due:
             self._point(done, values.learning_rate)
         if self.listener:
-            note = f"loss {self.history[-1]['loss']:.4f}" if self.history else ""
-            self.listener.step(done, self.total, f"{self.prefix}{note}")
+            loss = f"loss {self.history[-1]['loss']:.4f}" if self.history else ""
+            self.listener.step(done, self.total, f"{self.name} {loss}".strip())
 
     def read(self) -> None:
         """Read all waiting tensors. Raises NotFinite as ``add`` does."""
@@ -121,7 +121,7 @@ class Meter:
         if self.tracker:
             live = {name: value for name, value in point.items() if name != "step"} | means
             for name, value in live.items():
-                self.tracker.metric(f"{self.prefix.strip().replace(' ', '_')}{'.' if self.prefix else ''}{name}", value, done)
+                self.tracker.metric(f"{self.name}.{name}" if self.name else name, value, done)
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint; nothing waits. Raises NotFinite as ``add`` does."""

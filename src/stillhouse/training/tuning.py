@@ -45,7 +45,9 @@ def prepare(model: Any, tuning: FullTuning | Lora) -> nn.Module:
     try:
         adapted: nn.Module = get_peft_model(model, config)
     except ValueError as error:
-        layers = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+        layers = sorted(
+            {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        )
         raise RecipeError(
             f"train.tuning.target_modules {targets!r}: no adapter can be put there ({error}); this model's linear "
             f"layers are {', '.join(layers)}; all-linear takes all but the last"

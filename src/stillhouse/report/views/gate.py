@@ -47,7 +47,7 @@ def _check(check: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "kind": KINDS.get(check.get("kind", ""), check.get("kind", "")),
         "metric": check.get("metric", ""),
-        "text": check.get("text", ""),
+        "text": check.get("text", "").removeprefix(f"{check.get('metric')}: "),
         "passed": passed,
         "plot": difference_cell(difference, pair, check.get("threshold"), passed=passed) if drawn else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -13,21 +14,28 @@ from stillhouse.report.graph import Node, lineage_graph
 from stillhouse.report.plots import NARROW
 from stillhouse.report.views.evaluation import benchmarks
 
-_WIDTH = 1000
+_WIDTH = 976
 
 
 def lineage(run: RunFacts) -> dict[str, Any]:
-    """The graph, from what was recorded or else from the summaries, and the full digests as a table."""
+    """The graph, from the summaries or else from a recorded chain, and the full digests as a table."""
     recorded = run.lineage.get("nodes", [])
-    nodes = [
-        Node(kind=item["kind"], title=item["title"], lines=tuple(item.get("lines", ())), state=item.get("state", "ok"))
-        for item in recorded
-    ] or graph_nodes(run)
+    nodes = graph_nodes(run) if run.summaries or not recorded else [_recorded(item) for item in recorded]
     wide, narrow = lineage_graph(nodes, _WIDTH), lineage_graph(nodes, NARROW)
     return {
         "plot": Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(wide, narrow),
         "digests": _digests(run),
+        "recorded": [
+            (item["kind"], item["title"], [f"{name} {value}" for name, value in item.get("facts", {}).items()])
+            for item in recorded
+        ],
     }
+
+
+def _recorded(item: Mapping[str, Any]) -> Node:
+    """A node of a chain that was read back from MLflow, where there are no summaries."""
+    lines = (f"{name} {value}" for name, value in item.get("facts", {}).items() if value)
+    return Node(kind=item["kind"], title=item["title"], lines=tuple(lines)[:2])
 
 
 def graph_nodes(run: RunFacts) -> list[Node]:

@@ -71,12 +71,11 @@ def _score_tiles(details: Mapping[str, Any]) -> list[Tile]:
     if "after" not in scores:
         return []
     found = [Tile(f"{names[0]}, after", formats.share(scores["after"]), f"before {formats.share(scores.get('before'))}")]
-    for against, label in (("before", "gain"), ("control", "worth of the thoughts")):
+    for against in ("before", "control"):
         row = evaluation.main_comparison(details, against)
         if row:
-            words = {"before": "over the untrained student", "control": "over answers only"}[against]
-            note = f"{words}, {formats.signed_interval(row.get('interval'))}"
-            found.append(Tile(label, f"{formats.points(row['difference'])} pts", note))
+            gain = f"{formats.points(row['difference'])} pts"
+            found.append(Tile(f"over {formats.arm(against)}", gain, formats.signed_interval(row.get("interval"))))
     return found
 
 
