@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from stillhouse import __version__
 from stillhouse.digest import sha256_files, sha256_json
 from stillhouse.errors import TransientError
-from stillhouse.lineage.tracking import Tracker, open_run
+from stillhouse.lineage.tracking import Tracker, open_run, untold
 from stillhouse.progress import Progress
 from stillhouse.recipe.stages import StageConfig
 from stillhouse.summary import FILE_NAME, StageSummary
@@ -104,6 +104,10 @@ def run_stage(
         with _only_one(work, progress):
             summary = _finished(payload, space, still_true)
             if summary is not None:
+                if untold(space, stage_name, key):  # MLflow was away, or the process killed, when this was done
+                    with open_run(space, stage_name, part, key) as tracker:
+                        tracker.start(summary.config)
+                        tracker.finish(summary, payload)
                 progress.finish(f"{summary.headline} · done before", 0.0)
             else:
                 with open_run(space, stage_name, part, key) as tracker, _partial(payload) as partial:

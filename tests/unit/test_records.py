@@ -79,7 +79,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str, cls: type, rows
 @pytest.mark.parametrize("name", FORMATS)
 @given(rows=st.lists(_RECORDS, max_size=4))
 @settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,

@@ -58,10 +58,10 @@ class TextStats:
 def repeated_share(text: str, ngram: int) -> float:
     """Share of ``text`` that its most frequent n-gram of words covers, all occurrences together.
 
-    In text with few spaces the units are characters. An n-gram counts from its third occurrence: saying
-    something twice is a check, not a circle.
+    In text with few spaces (or fewer words than an n-gram) the units are characters. An n-gram counts from its third
+    occurrence: saying something twice is a check, not a circle.
     """
-    units = _units(text)
+    units = _units(text, ngram)
     if len(units) < ngram:
         return 0.0
     windows = np.lib.stride_tricks.sliding_window_view(units, ngram)
@@ -77,10 +77,10 @@ def repeated_share(text: str, ngram: int) -> float:
     return float(covered.mean())
 
 
-def _units(text: str) -> NDArray[np.uint64]:
-    """Words as numbers, or characters where words are too long to be words."""
+def _units(text: str, ngram: int) -> NDArray[np.uint64]:
+    """Words as numbers, or characters where words are too long, or too few, to be words."""
     words = text.split()
-    if words and len(text) <= _CHARACTERS_PER_WORD * len(words):
+    if len(words) >= ngram and len(text) <= _CHARACTERS_PER_WORD * len(words):
         numbers: dict[str, int] = {}
         return np.array([numbers.setdefault(word, len(numbers)) for word in words], dtype=np.uint64)
     return np.array([ord(character) for character in text], dtype=np.uint64)

@@ -46,8 +46,7 @@ def annotate(records: Sequence[Record], name: str, annotator: Annotator) -> list
         if taken := sorted(set(row) & set(record.annotations)):
             raise RecipeError(f"filter.annotate {name}: column {taken[0]} is already there; choose another name")
     return [
-        replace(record, annotations={**record.annotations, **row})
-        for record, row in zip(records, columns, strict=True)
+        replace(record, annotations={**record.annotations, **row}) for record, row in zip(records, columns, strict=True)
     ]
 
 
@@ -93,7 +92,9 @@ def _check_decisions(name: str, decisions: Sequence[Decision], expected: int) ->
         raise RecipeError(f"filter.select {name}: returned {len(decisions)} decisions for {expected} records")
     for decision in decisions:
         if decision.role not in get_args(Role):
-            raise RecipeError(f"filter.select {name}: role {decision.role!r} is unknown; use {', '.join(get_args(Role))}")
+            raise RecipeError(
+                f"filter.select {name}: role {decision.role!r} is unknown; use {', '.join(get_args(Role))}"
+            )
         if decision.role != "positive" and not decision.reason:
             raise RecipeError(f"filter.select {name}: took a trace away without a reason; give one")
 

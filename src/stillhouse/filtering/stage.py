@@ -59,9 +59,9 @@ def _body(stage: Stage[FilterConfig]) -> None:
         stage.progress.step(position, total_steps, f"annotate {config.type}")
         records = funnel.annotate(records, config.type, plugins.build("annotator", config))
     steps: list[funnel.Step] = []
-    for position, config in enumerate(section.select, start=len(section.annotate)):
-        stage.progress.step(position, total_steps, f"select {config.type}")
-        records, step = funnel.select(records, config.type, plugins.build("selector", config))
+    for position, rule in enumerate(section.select, start=len(section.annotate)):
+        stage.progress.step(position, total_steps, f"select {rule.type}")
+        records, step = funnel.select(records, rule.type, plugins.build("selector", rule))
         steps.append(step)
     stage.details = funnel.describe(records, steps)
     _check_yield(stage.details, section.minimum_yield)

@@ -13,7 +13,7 @@ import sqlite3
 import urllib.request
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from stillhouse.digest import sha256_text
 from stillhouse.errors import RecipeError, TransientError
@@ -73,10 +73,14 @@ def redacted(text: str) -> str:
 
 
 def redirect(location: str, space: Workspace | None) -> Path | None:
-    """The folder behind a local artifact URI; a workspace that was moved keeps its artifacts beside its database."""
-    path = Path(location.removeprefix("file://"))
-    if "://" in location.removeprefix("file://"):
+    """The folder behind a local artifact URI, None for any other kind.
+
+    A workspace that was moved keeps its artifacts beside its database, while MLflow remembers where they were.
+    """
+    text = location.removeprefix("file://").removeprefix("file:")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
         return None
+    path = Path(unquote(text) if text != location else text)
     if path.exists() or space is None or "/mlflow/artifacts/" not in path.as_posix():
         return path
     return space.mlflow / "artifacts" / path.as_posix().rpartition("/mlflow/artifacts/")[2]

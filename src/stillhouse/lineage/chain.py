@@ -69,7 +69,7 @@ def build_chain(summaries: Iterable[StageSummary], recipe_sha256: str) -> Chain:
     nodes = [recipe]
     for stage, build in _BUILDERS:
         if items := stages.get(stage):
-            nodes.append(build(sorted(items, key=lambda item: (len(item.part), item.part))))
+            nodes.append(build(sorted(items, key=lambda item: (len(item.part), item.part, item.key))))
     return Chain(tuple(nodes))
 
 
@@ -175,7 +175,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
-        if len(value) == 3 and all(isinstance(item, float) for item in value):
+        if len(value) == 3 and all(isinstance(item, (int, float)) for item in value):
             return _share(value)
         return "; ".join(_plain(item) for item in value)
     return str(value)

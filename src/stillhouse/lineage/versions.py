@@ -147,7 +147,7 @@ class Registry:
 
     def run_file(self, version: Version, name: str) -> Path | None:
         """A file that the version's run kept, on this machine; None when it is gone."""
-        run = self._or_none(self.store.client.get_run, version.run_id)
+        run = self._or_none(self.store.client.get_run, version.run_id) if version.run_id else None
         if run is None:
             return None
         local = redirect(run.info.artifact_uri, self.space)

@@ -79,7 +79,7 @@ def _reply(loaded: LoadedModel, row: _Row) -> Reply:
         return failed(row.request.key, reason, prompt_tokens=len(row.ids))
     return Reply(
         key=row.request.key,
-        text=decode_reply(loaded.tokenizer, row.tokens, row.prompt),
+        text=decode_reply(loaded.tokenizer, row.tokens[:-1] if row.stopped else row.tokens, row.prompt),
         finish_reason="stop" if row.stopped else "length",
         prompt_tokens=len(row.ids),
         completion_tokens=len(row.tokens),

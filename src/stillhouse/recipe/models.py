@@ -66,6 +66,10 @@ def find_folder(ref: ModelRef) -> Path | None:
     if ref.model.startswith("zoo:"):
         name = ref.model.removeprefix("zoo:")
         known = [path.name for path in (ZOO / "weights").glob("*") if path.is_dir()]
+        if not known:
+            raise RecipeError(
+                f"model = {ref.model!r}: the zoo has no weights here; make them: python -m stillhouse.zoo"
+            )
         if name not in known:
             raise RecipeError(f"model = {ref.model!r}: no such zoo model; {nearest(name, known)}")
         return ZOO / "weights" / name

@@ -32,7 +32,7 @@ def to_parameters(configs: Mapping[str, StageConfig]) -> dict[str, Any]:
     """The pipeline's parameters (all but ``workspace`` and ``run_name``) for these stage configs."""
     parameters: dict[str, Any] = {}
     for stage, config in configs.items():
-        plain = config.model_dump(mode="json", by_alias=True)
+        plain = config.model_dump(mode="json", by_alias=True, exclude_none=True)  # KFP's structs know no null
         for field, parameter in DIALS.items():
             if field in plain:
                 parameters[parameter] = plain.pop(field)

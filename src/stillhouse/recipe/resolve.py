@@ -35,7 +35,7 @@ STAGE_CODE: dict[str, tuple[str, ...]] = {
     "filter_traces": ("filtering", "data"),
     "train_student": ("training", "models", "prompting"),
     "evaluate_student": ("evaluation", "teachers", "prompting", "data", "models"),
-    "register_student": ("registry", "evaluation", "prompting", "data", "models"),
+    "register_student": ("registry", "evaluation", "teachers", "prompting", "data", "models"),
 }  # fmt: skip
 """The packages whose code decides a stage's result; a test compares them with what the stages import."""
 _PLUGIN_FIELDS = {

@@ -16,7 +16,7 @@ from stillhouse.lineage.lookup import open_registry
 from stillhouse.recipe.refusal import validate
 from stillhouse.recipe.stages import RegisterConfig
 from stillhouse.registry.gate import UNTRAINED
-from stillhouse.registry.stage import forget_lost
+from stillhouse.registry.stage import in_registry
 from stillhouse.registry.tags import APPROVED, EVIDENCE_TAG, REJECTED, STATUS_TAG
 from stillhouse.stage import Stage, run_stage
 from stillhouse.summary import StageSummary
@@ -35,8 +35,9 @@ def run(
     """See ``stillhouse.registry.promote_student``."""
     checked = config if isinstance(config, RegisterConfig) else validate(RegisterConfig, dict(config), STAGE)
     inputs = {"registration": [Path(registration)]}
-    forget_lost(STAGE, checked, inputs, workspace)
-    return run_stage(checked, _body, output=Path(output), workspace=workspace, inputs=inputs, name=STAGE)
+    return run_stage(
+        checked, _body, output=Path(output), workspace=workspace, inputs=inputs, name=STAGE, still_true=in_registry
+    )
 
 
 def _body(stage: Stage[RegisterConfig]) -> None:

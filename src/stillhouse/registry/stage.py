@@ -34,8 +34,8 @@ from stillhouse.registry.tags import (
     origin_tags,
     recipe_sha256,
 )
-from stillhouse.stage import Stage, run_stage, stage_key
-from stillhouse.summary import FILE_NAME, StageSummary
+from stillhouse.stage import Stage, run_stage
+from stillhouse.summary import StageSummary
 from stillhouse.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,19 +51,13 @@ def run(
     """See ``stillhouse.registry.register_student``."""
     checked = config if isinstance(config, RegisterConfig) else validate(RegisterConfig, dict(config), STAGE)
     folders = {name: [Path(path)] for name, path in inputs.items()}
-    forget_lost(STAGE, checked, folders, workspace)
-    return run_stage(checked, _body, output=Path(output), workspace=workspace, inputs=folders)
+    return run_stage(checked, _body, output=Path(output), workspace=workspace, inputs=folders, still_true=in_registry)
 
 
-def forget_lost(name: str, config: RegisterConfig, inputs: Mapping[str, list[Path]], workspace: str | Path) -> None:
-    """Forget finished work whose version the MLflow in use does not hold: another MLflow, or one that was emptied."""
-    space = Workspace.open(workspace)
-    key = stage_key(config, {kind: [StageSummary.read(path).key for path in paths] for kind, paths in inputs.items()})
-    payload = space.payload(name, key)
-    if (payload / FILE_NAME).is_file():
-        told = StageSummary.read(payload).details
-        if not still_registered(space, told["tracking"], told["name"], told["version"], told["run_id"]):
-            shutil.rmtree(payload)
+def in_registry(summary: StageSummary, space: Workspace) -> bool:
+    """Whether the MLflow in use still holds the version of a finished stage: not another one, not emptied since."""
+    told = summary.details
+    return still_registered(space, told["tracking"], told["name"], told["version"], told["run_id"])
 
 
 def _body(stage: Stage[RegisterConfig]) -> None:

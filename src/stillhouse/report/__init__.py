@@ -11,7 +11,6 @@ To add a section: a function in a module of ``views`` that turns ``details`` int
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stillhouse.report.facts import RunFacts, read_facts, write_facts

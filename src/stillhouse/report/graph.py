@@ -51,9 +51,7 @@ def _box(canvas: Canvas, node: Node, x: float, y: float, width: float) -> None:
         canvas.text(x + 14, y + 63 + 18 * number, fit(line, width - 24, 12.5), "note")
 
 
-def _arrow(
-    canvas: Canvas, start: tuple[float, float], end: tuple[float, float], width: float, *, faint: bool
-) -> None:
+def _arrow(canvas: Canvas, start: tuple[float, float], end: tuple[float, float], width: float, *, faint: bool) -> None:
     cls = "arrow faint" if faint else "arrow"
     if start[1] == end[1]:
         forward = end[0] > start[0]

@@ -62,16 +62,20 @@ def run_report(facts: RunFacts) -> str:
     """See ``stillhouse.report.run_report``."""
     values = _views(facts)
     states = {state.name: state for state in facts.states()}
-    return _environment().get_template("run.html.j2").render(
-        **_frame(f"{facts.name} · stillhouse report"),
-        **values,
-        facts=facts,
-        headline=run.headline(facts),
-        tiles=run.tiles(facts),
-        sections=_ordered(facts, values),
-        states=states,
-        took=run.elapsed(facts),
-        versions=sorted({summary.version for summary in facts.summaries if summary.version}),
+    return (
+        _environment()
+        .get_template("run.html.j2")
+        .render(
+            **_frame(f"{facts.name} · stillhouse report"),
+            **values,
+            facts=facts,
+            headline=run.headline(facts),
+            tiles=run.tiles(facts),
+            sections=_ordered(facts, values),
+            states=states,
+            took=run.elapsed(facts),
+            versions=sorted({summary.version for summary in facts.summaries if summary.version}),
+        )
     )
 
 
@@ -80,15 +84,19 @@ def stage_page(summary: StageSummary) -> str:
     facts = RunFacts(name=summary.key, summaries=[summary], status="running")
     values = _views(facts)
     states = {state.name: state for state in facts.states()}
-    return _environment().get_template("stage.html.j2").render(
-        **_frame(f"{formats.words(summary.stage)} · stillhouse"),
-        **values,
-        summary=summary,
-        facts=facts,
-        states=states,
-        metrics=sorted(summary.metrics.items()),
-        config=_pretty(summary.config),
-        sections={name: SECTIONS[name] for name in _STAGE_SECTIONS.get(summary.stage, ())},
+    return (
+        _environment()
+        .get_template("stage.html.j2")
+        .render(
+            **_frame(f"{formats.words(summary.stage)} · stillhouse"),
+            **values,
+            summary=summary,
+            facts=facts,
+            states=states,
+            metrics=sorted(summary.metrics.items()),
+            config=_pretty(summary.config),
+            sections={name: SECTIONS[name] for name in _STAGE_SECTIONS.get(summary.stage, ())},
+        )
     )
 
 
@@ -119,13 +127,12 @@ def _views(facts: RunFacts) -> dict[str, Any]:
 
 
 def _ordered(facts: RunFacts, values: dict[str, Any]) -> dict[str, str]:
-    """Sections in order; after a failure what finished comes first and what did not run last."""
-    if facts.status != "failed":
-        return SECTIONS
+    """Sections in order, those whose stage did not run last; a failed run begins with what became of each stage."""
     needs = {"results": "evaluation", "gate": "gate", "teachers": "teachers", "traces": "generation",
              "training": "training", "answers": "evaluation"}  # fmt: skip
     there = [name for name in SECTIONS if name not in needs or values[needs[name]]]
-    order = ["cost", *(name for name in there if name != "cost"), *(name for name in SECTIONS if name not in there)]
+    first = ["cost"] if facts.status == "failed" else []
+    order = dict.fromkeys([*first, *there, *SECTIONS])
     return {name: SECTIONS[name] for name in order}
 
 

@@ -172,13 +172,13 @@ def bar_plot(
     y = 0.0
     for group in groups:
         canvas.rect(0, y, width, 24, "cover")
-        canvas.heading(0, y + 17, group.title, group.note)
+        canvas.heading(0, y + 17, group.title, fit(group.note, width - 22 - text_width(group.title, 15)))
         y += title_height
         for bar in group.bars:
             _bar(canvas, bar, y, bar_height, (left, across, phone))
             y += row_height
         y += 8
-    return canvas.render(label or "; ".join(_spoken(group) for group in groups))
+    return canvas.render(label or "; ".join(_spoken(group) for group in groups) or "nothing was measured")
 
 
 def _bar(

@@ -35,7 +35,9 @@ class Canvas:
             f'<tspan dx="10" class="note">{escape(note)}</tspan></text>'
         )
 
-    def rect(self, x: float, y: float, width: float, height: float, cls: str, title: str = "", radius: float = 2) -> None:
+    def rect(
+        self, x: float, y: float, width: float, height: float, cls: str, title: str = "", radius: float = 2
+    ) -> None:
         """A box; ``title`` shows on hover and is read aloud."""
         tip = f"<title>{escape(title)}</title>" if title else ""
         size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(height)}" rx="{_n(radius)}"'

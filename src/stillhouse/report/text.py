@@ -10,6 +10,7 @@ from stillhouse.report import formats
 from stillhouse.report.facts import RunFacts
 from stillhouse.report.views import evaluation, gate
 from stillhouse.report.views.run import elapsed
+from stillhouse.report.views.training import arms_of
 
 WIDTH = 100
 _LABEL = 12
@@ -27,7 +28,9 @@ def run_summary(run: RunFacts) -> str:
 def _field(label: str, *lines: str) -> Iterator[str]:
     """A label and lines behind it, folded at the width; commands and paths in them are never broken."""
     for index, line in enumerate(line for line in lines if line):
-        folded = textwrap.wrap(line, WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
+        folded = textwrap.wrap(
+            line, WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
+        )
         for number, piece in enumerate(folded):
             yield f"  {label if not index and not number else '':<{_LABEL - 2}}{piece}"
 
@@ -39,7 +42,8 @@ def _head(run: RunFacts) -> Iterator[str]:
         stage = run.broken_stage()
         finished = [state.name for state in run.states() if state.state in ("done", "reused")]
         yield ""
-        yield from _field("failed", stage or "outside the stages", run.error)
+        error = run.error.removeprefix(f"{stage}: ")
+        yield from _field("failed", f"{stage or 'outside the stages'}: {error}")
         yield from _field("finished", ", ".join(finished) or "nothing yet")
 
 
@@ -89,13 +93,15 @@ def _training(run: RunFacts) -> Iterator[str]:
     details = run.details("train_student")
     if not details:
         return
-    arms = details.get("arms", {})
+    arms = arms_of(details)
     losses = ", ".join(
         f"{'student' if name == 'student' else formats.arm(name)} {formats.number(arm.get('final_loss'))}"
         for name, arm in arms.items()
     )
     steps = formats.count(arms.get("student", {}).get("steps"))
-    yield from _field("training", f"{details.get('objective')}, {details.get('tuning')}, {steps} steps; final loss: {losses}")
+    yield from _field(
+        "training", f"{details.get('objective')}, {details.get('tuning')}, {steps} steps; final loss: {losses}"
+    )
 
 
 def _results(run: RunFacts) -> Iterator[str]:
@@ -108,7 +114,7 @@ def _results(run: RunFacts) -> Iterator[str]:
     names = evaluation.benchmarks(details)
     for name in names:
         rows = {row["arm"]: row for row in evaluation.results_of(details, name)}
-        label = f"{name} (kept)" if next(iter(rows.values())).get("role") == "retention" else name
+        label = f"{name} (retention)" if next(iter(rows.values())).get("role") == "retention" else name
         yield _row(label, [_score(rows.get(arm)) for arm in arms])
     rows = {row["arm"]: row for row in evaluation.results_of(details, names[0])} if names else {}
     for label, name, show in (
@@ -133,7 +139,9 @@ def _gate(run: RunFacts) -> Iterator[str]:
     yield ""
     checks = [f"{'✓' if check.get('passed') else '✗'} {check.get('text', '')}" for check in details.get("checks", [])]
     evidence = f"evidence sha256:{formats.short(details.get('evidence_sha256'))}"
-    yield from _field("gate", f"{str(details.get('verdict', '')).upper()} against {details.get('against')} · {evidence}", *checks)
+    yield from _field(
+        "gate", f"{str(details.get('verdict', '')).upper()} against {details.get('against')} · {evidence}", *checks
+    )
     promoted = run.details("promote_student")
     aliases = " → ".join(gate.aliases(details, promoted))
     outcome = promoted.get("text") or next(state.note for state in run.states() if state.name == "promote_student")

@@ -78,7 +78,7 @@ class Judge:
         Raises:
             RecipeError, TransientError: it cannot be opened or does not answer.
         """
-        name = str(getattr(candidate, "name", "") or candidate.import_path)
+        name = candidate_name(candidate)
         arm = teacher_arm(name, candidate, self.manner, self.workspace)
         probe = self._ask(arm)
         pilot = self._pilot(arm, candidate) if budget.pilot else PilotResult()
@@ -129,6 +129,12 @@ class Judge:
         match = tokenizer_match(getattr(candidate, "tokenizer_digest", ""), self.config.student.tokenizer_digest)
         rounded = {name: None if value is None else round(value, 6) for name, value in values.items()}
         return {**rounded, **_accuracy(probe), **probe.token_quantiles(), "revision": arm.revision, "tokenizer": match}
+
+
+def candidate_name(candidate: Any) -> str:
+    """What a candidate is called in reports; a custom one by its option ``name``, else by where it lives."""
+    options = getattr(candidate, "options", {})
+    return str(getattr(candidate, "name", "") or options.get("name", "") or candidate.import_path)
 
 
 def _accuracy(probe: Probe) -> dict[str, Any]:

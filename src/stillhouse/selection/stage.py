@@ -17,7 +17,7 @@ from typing import Any
 from stillhouse.errors import RecipeError
 from stillhouse.recipe.refusal import validate
 from stillhouse.recipe.stages import SelectConfig
-from stillhouse.selection.measure import Judge, Measured
+from stillhouse.selection.measure import Judge, Measured, candidate_name
 from stillhouse.selection.rank import Bar, Metric, Placed, rank
 from stillhouse.stage import Stage, run_stage
 from stillhouse.summary import StageSummary
@@ -42,7 +42,7 @@ def _checked(config: SelectConfig | Mapping[str, Any]) -> SelectConfig:
     checked: SelectConfig = (
         config if isinstance(config, SelectConfig) else validate(SelectConfig, dict(config), "select_teacher config")
     )
-    names = Counter(_name(candidate) for candidate in checked.candidates)
+    names = Counter(candidate_name(candidate) for candidate in checked.candidates)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise RecipeError(f"teacher.candidates: the name {twice[0]!r} stands twice; give each candidate its own")
@@ -53,10 +53,6 @@ def _checked(config: SelectConfig | Mapping[str, Any]) -> SelectConfig:
     return checked
 
 
-def _name(candidate: Any) -> str:
-    return str(getattr(candidate, "name", "") or candidate.import_path)
-
-
 def _body(stage: Stage[SelectConfig]) -> None:
     config = stage.config
     judge = Judge(config, stage.workspace, stage.work, stage.progress)
@@ -65,7 +61,7 @@ def _body(stage: Stage[SelectConfig]) -> None:
     for one in placed:
         stage.progress.say(f"{one.name}: {one.reasons[-1] if one.reasons else 'no reason'}")
     best = placed[0] if placed[0].rank == 1 else None
-    chosen = next(one for one in config.candidates if _name(one) == best.name) if best else None
+    chosen = next(one for one in config.candidates if candidate_name(one) == best.name) if best else None
     stage.details = {
         "decision": "distil" if best else "do_not_distil",
         "reason": _reason(placed, student),
@@ -96,7 +92,7 @@ def choose(config: SelectConfig, judge: Judge, student: Measured) -> list[Placed
         Bar(ACCURACY, within=select.within),
         Bar(ACCURACY, least=start + select.none_if_gain_below, least_words=words),
     )
-    candidates = {_name(candidate): candidate for candidate in config.candidates}
+    candidates = {candidate_name(candidate): candidate for candidate in config.candidates}
     return rank(candidates, judge.teacher, (KEYS[select.key], TOKENS), select, bars)
 
 

@@ -58,7 +58,7 @@ def parse_reply(request: ChatRequest, body: Any) -> Reply | None:
         usage = body.get("usage") or {}
         reason = choice.get("finish_reason")
         spoken = f"{text}{reasoning or ''}"
-        estimate = math.ceil(len(spoken.encode()) / _BYTES_PER_TOKEN)
+        estimate = math.ceil(len(_storable(spoken).encode()) / _BYTES_PER_TOKEN)
         prompt_tokens = int(usage.get("prompt_tokens") or 0)
         completion_tokens = int(usage.get("completion_tokens", estimate) or 0)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):

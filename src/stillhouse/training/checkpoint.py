@@ -116,7 +116,7 @@ class Checkpoints:
 
     def _remove(self, folder: Path) -> None:
         """Rename first: a removal that is cut short leaves nothing that looks like a checkpoint."""
-        doomed = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        doomed = folder.with_name(f".{folder.name}.{os.getpid()}.doomed.partial")
         folder.rename(doomed)
         shutil.rmtree(doomed)
 

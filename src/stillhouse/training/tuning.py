@@ -6,10 +6,10 @@ are smaller than its last bit.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from stillhouse.errors import RecipeError
@@ -34,6 +34,12 @@ def prepare(model: Any, tuning: FullTuning | Lora) -> nn.Module:
     if isinstance(tuning, FullTuning):
         trained: nn.Module = model
         return trained
+    return _adapted(model, tuning)
+
+
+def _adapted(model: Any, tuning: Lora) -> nn.Module:
+    from peft import LoraConfig, get_peft_model
+
     targets = tuning.target_modules
     config = LoraConfig(
         r=tuning.rank,
@@ -43,14 +49,16 @@ def prepare(model: Any, tuning: FullTuning | Lora) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     try:
-        adapted: nn.Module = get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # peft 0.21 asks for an attribute that transformers 5.23 has renamed.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            adapted: nn.Module = get_peft_model(model, config)
     except ValueError as error:
-        layers = sorted(
-            {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
-        )
+        linear = (name for name, part in model.named_modules() if isinstance(part, nn.Linear))
+        layers = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
         raise RecipeError(
             f"train.tuning.target_modules {targets!r}: no adapter can be put there ({error}); this model's linear "
-            f"layers are {', '.join(layers)}; all-linear takes all but the last"
+            f"layers are {layers}; all-linear takes all but the last"
         ) from error
     return adapted
 

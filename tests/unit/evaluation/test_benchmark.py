@@ -58,6 +58,7 @@ def test_equal_prompts_are_one_item(prompter: Prompter) -> None:
         (Reply(key="k", text="<think>it is \\boxed{3}", finish_reason="length"), False, ""),
         (Reply(key="k", text="<think>a</think>\\boxed{4}"), False, "4"),
         (Reply(key="k", text="", finish_reason="error", error="HTTP 500"), False, ""),
+        (Reply(key="k", text="\\boxed{3}", finish_reason="error", error="cut off"), False, "3"),
         (Reply(key="k", text=""), False, ""),
     ],
 )

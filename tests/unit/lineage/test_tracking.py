@@ -212,7 +212,9 @@ def test_an_mlflow_that_goes_away_costs_no_work_and_is_told_later(space: Workspa
             tracker.metric("loss", 1.0)
             tracker.finish(summary, payload)
 
-    with pytest.raises(TransientError, match="train_student is done and kept, but MLflow at http://127.0.0.1:9 does not"):
+    with pytest.raises(
+        TransientError, match=r"train_student is done and kept, but MLflow at http://127\.0\.0\.1:9 does not"
+    ):
         body()
     assert untold(space, "train_student", "k1")
 

@@ -110,15 +110,20 @@ def test_the_model_draws_tokens_as_often_as_it_says(loaded: LoadedModel) -> None
     assert observed == pytest.approx(share, abs=4 * (share * (1 - share) / len(texts)) ** 0.5)
 
 
-def test_a_reply_ends_with_stop_or_with_length_and_counts_its_own_tokens(loaded: LoadedModel) -> None:
+def test_a_reply_ends_with_stop_or_with_length_and_counts_its_own_tokens(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = [loaded.tokenizer.eos_token_id, *loaded.tokenizer.convert_tokens_to_ids(list("defg"))]
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", ends)
     replies = ask(loaded, requests_of(40), Sampling(temperature=2.0, top_p=1.0, max_tokens=12), 40)
     stopped = [reply for reply in replies.values() if reply.finish_reason == "stop"]
     cut = [reply for reply in replies.values() if reply.finish_reason == "length"]
     assert stopped
     assert cut
     assert all(reply.completion_tokens == 12 for reply in cut)
-    # One character a token, special tokens are not shown, and the end of turn is counted.
+    # One character a token; special tokens and the end are not shown, the end is counted.
     assert all(len(reply.text) <= reply.completion_tokens - 1 for reply in stopped)
+    assert not any(letter in reply.text for reply in replies.values() for letter in "defg")
     assert any(reply.completion_tokens < 12 for reply in stopped)
 
 

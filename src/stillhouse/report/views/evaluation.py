@@ -77,17 +77,15 @@ def _tokens(details: Mapping[str, Any], names: Sequence[str]) -> Any:
     top = max(highest, marks[-1])
     groups = []
     for name in names:
-        bars = [
-            Bar(
-                label=formats.arm(row["arm"]),
-                kind=row["arm"],
-                value=row["tokens_per_answer"],
-                text=f"{formats.count(round(row['tokens_per_answer'], 1))} · cut off {formats.share(row['truncation_rate'])}",
-            )
-            for row in results_of(details, name)
-        ]
+        bars = [_length_bar(row) for row in results_of(details, name)]
         groups.append(Group(title=name, note="tokens per answer", bars=bars))
     return both(lambda width: bar_plot(groups, width, top=top, tick=formats.count))
+
+
+def _length_bar(row: Mapping[str, Any]) -> Bar:
+    tokens = round(row["tokens_per_answer"], 1)
+    text = f"{formats.count(tokens)} · cut off {formats.share(row['truncation_rate'])}"
+    return Bar(label=formats.arm(row["arm"]), kind=row["arm"], value=tokens, text=text)
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

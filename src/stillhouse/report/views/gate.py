@@ -43,11 +43,13 @@ def aliases(details: Mapping[str, Any], promotion: Mapping[str, Any]) -> list[st
 def _check(check: Mapping[str, Any]) -> dict[str, Any]:
     difference, pair = check.get("difference"), check.get("interval")
     passed = bool(check.get("passed"))
-    drawn = check.get("kind") in ("require", "non_inferior") and difference is not None and pair
+    plot = None
+    if check.get("kind") in ("require", "non_inferior") and difference is not None and pair:
+        plot = difference_cell(difference, pair, check.get("threshold"), passed=passed)
     return {
         "kind": KINDS.get(check.get("kind", ""), check.get("kind", "")),
         "metric": check.get("metric", ""),
         "text": check.get("text", "").removeprefix(f"{check.get('metric')}: "),
         "passed": passed,
-        "plot": difference_cell(difference, pair, check.get("threshold"), passed=passed) if drawn else None,
+        "plot": plot,
     }

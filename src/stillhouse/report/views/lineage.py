@@ -1,4 +1,4 @@
-"""The lineage graph: recipe -> teacher revision -> traces -> filters -> dataset -> training -> evaluation -> verdict."""
+"""The lineage graph: recipe, teacher revision, traces, filters, dataset, training, evaluation, verdict."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ def _recorded(item: Mapping[str, Any]) -> Node:
 def graph_nodes(run: RunFacts) -> list[Node]:
     """The eight links of the chain; what did not run is there too, as missing."""
     links = [
-        ("recipe", "", str(run.recipe.get("name", run.name)), (f"seed {run.recipe.get('seed', formats.DASH)}", _sha(recipe_digest(run)))),
+        (
+            "recipe",
+            "",
+            str(run.recipe.get("name", run.name)),
+            (f"seed {run.recipe.get('seed', formats.DASH)}", _sha(recipe_digest(run))),
+        ),
         ("teacher", "select_teacher", *_teacher(run)),
         ("traces", "generate_traces", *_traces(run)),
         ("filters", "filter_traces", *_filters(run)),
@@ -51,7 +56,9 @@ def graph_nodes(run: RunFacts) -> list[Node]:
         ("verdict", "register_student", *_verdict(run)),
     ]
     return [
-        Node(kind=kind, title=title, lines=tuple(lines), state="ok") if not stage or run.one(stage) else _missing(run, kind, stage)
+        Node(kind=kind, title=title, lines=tuple(lines), state="ok")
+        if not stage or run.one(stage)
+        else _missing(run, kind, stage)
         for kind, stage, title, lines in links
     ]
 
@@ -73,7 +80,9 @@ def _sha(digest: str | None) -> str:
 
 def _teacher(run: RunFacts) -> tuple[str, tuple[str, ...]]:
     details = run.details("select_teacher")
-    chosen = next((row for row in details.get("candidates", []) if row.get("name") == details.get("chosen")), {})
+    chosen: Mapping[str, Any] = next(
+        (row for row in details.get("candidates", []) if row.get("name") == details.get("chosen")), {}
+    )
     revision = f"revision {formats.short(chosen.get('revision'))}" if chosen.get("revision") else ""
     return details.get("chosen") or "none", (chosen.get("model", ""), revision)
 
@@ -93,7 +102,10 @@ def _filters(run: RunFacts) -> tuple[str, tuple[str, ...]]:
 
 def _dataset(run: RunFacts) -> tuple[str, tuple[str, ...]]:
     details = run.details("filter_traces")
-    return formats.short(details.get("dataset_digest")), (f"{formats.count(details.get('positive'))} examples", "dataset digest")
+    return formats.short(details.get("dataset_digest")), (
+        f"{formats.count(details.get('positive'))} examples",
+        "dataset digest",
+    )
 
 
 def _training(run: RunFacts) -> tuple[str, tuple[str, ...]]:
@@ -101,7 +113,10 @@ def _training(run: RunFacts) -> tuple[str, tuple[str, ...]]:
     steps = details.get("arms", {}).get("student", {}).get("steps")
     student = str((run.recipe.get("student") or {}).get("model", ""))
     title = f"{details.get('objective', '')}, {details.get('tuning', '')}"
-    return title, (f"{formats.count(steps)} steps from {student}", f"weights {formats.short(details.get('weights_sha256'))}")
+    return title, (
+        f"{formats.count(steps)} steps from {student}",
+        f"weights {formats.short(details.get('weights_sha256'))}",
+    )
 
 
 def _evaluation(run: RunFacts) -> tuple[str, tuple[str, ...]]:

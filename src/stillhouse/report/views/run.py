@@ -70,7 +70,9 @@ def _score_tiles(details: Mapping[str, Any]) -> list[Tile]:
     scores = {row["arm"]: row["avg_at_k"] for row in evaluation.results_of(details, names[0])}
     if "after" not in scores:
         return []
-    found = [Tile(f"{names[0]}, after", formats.share(scores["after"]), f"before {formats.share(scores.get('before'))}")]
+    found = [
+        Tile(f"{names[0]}, after", formats.share(scores["after"]), f"before {formats.share(scores.get('before'))}")
+    ]
     for against in ("before", "control"):
         row = evaluation.main_comparison(details, against)
         if row:
@@ -117,7 +119,8 @@ def _cost_row(state: StageState, longest: float) -> dict[str, Any]:
     return {
         "name": state.name,
         "state": state.state,
-        "headline": state.note or parts + " · ".join(dict.fromkeys(s.headline for s in state.summaries[:1] if s.headline)),
+        "headline": state.note
+        or parts + " · ".join(dict.fromkeys(s.headline for s in state.summaries[:1] if s.headline)),
         "seconds": formats.duration(state.seconds) if state.summaries else formats.DASH,
         "width": round(100 * state.seconds / longest, 1),
         "tokens": formats.count(tokens) if tokens else formats.DASH,

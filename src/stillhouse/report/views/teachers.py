@@ -15,7 +15,9 @@ def ranking(details: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     student = details.get("student") or {}
     known = student.get("accuracy")
-    candidates = sorted(details.get("candidates", []), key=lambda item: (item.get("rank") is None, item.get("rank") or 0))
+    candidates = sorted(
+        details.get("candidates", []), key=lambda item: (item.get("rank") is None, item.get("rank") or 0)
+    )
     return {
         "decision": details.get("decision", ""),
         "reason": details.get("reason", ""),

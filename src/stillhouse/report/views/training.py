@@ -12,7 +12,7 @@ from stillhouse.report.plots import both, loss_plot
 def training(details: Mapping[str, Any]) -> dict[str, Any] | None:
     if not details:
         return None
-    arms: Mapping[str, Any] = details.get("arms", {})
+    arms = arms_of(details)
     history = {name: arm.get("history", []) for name, arm in arms.items()}
     return {
         "plot": both(lambda width: loss_plot(history, width)),
@@ -23,6 +23,11 @@ def training(details: Mapping[str, Any]) -> dict[str, Any] | None:
         "weights": details.get("weights_sha256", ""),
         "arms": [_arm(name, arm) for name, arm in arms.items()],
     }
+
+
+def arms_of(details: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The trained models, the student first."""
+    return dict(sorted(details.get("arms", {}).items(), key=lambda item: item[0] != "student"))
 
 
 def _word(value: Any) -> str:
