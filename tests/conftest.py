@@ -71,7 +71,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def other_tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another one with another vocabulary."""
-    return make_tiny_model(tmp_path_factory.mktemp("models") / "other", seed=1, alphabet="zyxwvutsrqponmlkjihgfedcba9876543210 ")
+    return make_tiny_model(
+        tmp_path_factory.mktemp("models") / "other", seed=1, alphabet="zyxwvutsrqponmlkjihgfedcba9876543210 "
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -66,14 +66,20 @@ def _disk(workspace: Path) -> Finding:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
-    return Finding("workspace", free >= _FREE_GIB, f"{workspace}: {free:.1f} GiB free" + ("" if free >= _FREE_GIB else "; make room"))
+    return Finding(
+        "workspace",
+        free >= _FREE_GIB,
+        f"{workspace}: {free:.1f} GiB free" + ("" if free >= _FREE_GIB else "; make room"),
+    )
 
 
 def _mlflow(env: Mapping[str, str]) -> Finding:
     uri = env.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
         return Finding("mlflow", True, uri or "embedded in the workspace (MLFLOW_TRACKING_URI is not set)")
-    return _reach("mlflow", f"{uri.rstrip('/')}/health", "start it, or unset MLFLOW_TRACKING_URI to use the embedded store")
+    return _reach(
+        "mlflow", f"{uri.rstrip('/')}/health", "start it, or unset MLFLOW_TRACKING_URI to use the embedded store"
+    )
 
 
 def _reach(what: str, url: str, advice: str, headers: Mapping[str, str] | None = None) -> Finding:
@@ -111,6 +117,13 @@ def _models(recipe: Recipe) -> Iterator[Finding]:
             yield Finding("recipe", False, line)
         return
     yield Finding("recipe", True, f"{resolved.name}: complete")
-    for name, ref in [("student", resolved.student), *((c.name, c) for c in resolved.teacher.candidates if c.type == "transformers")]:
+    for name, ref in [
+        ("student", resolved.student),
+        *((c.name, c) for c in resolved.teacher.candidates if c.type == "transformers"),
+    ]:
         known = ref.revision or "revision not known before it is downloaded"
-        yield Finding(f"model {name}", bool(ref.revision) or None, f"{ref.model} ({known[:40]}), licence {ref.licence or 'unknown'}")
+        yield Finding(
+            f"model {name}",
+            bool(ref.revision) or None,
+            f"{ref.model} ({known[:40]}), licence {ref.licence or 'unknown'}",
+        )

@@ -24,7 +24,7 @@ from stillhouse.reasoning import final_answer, last_boxed
 _LONGEST = 300
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?")
 _DIGIT_STRING = re.compile(r"0\d+")
-_WORDS = re.compile(r"[^\W\d_]{3,}(?:[ '-][^\W\d_]+)*")
+_WORDS = re.compile(r"[^\W\d_]{3,}(?:[ '-][^\W\d_]+)*|no", re.IGNORECASE)
 _DELIMITERS = re.compile(r"^(?:\$+|\\\(|\\\[)|(?:\$+|\\\)|\\\])$")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?")

@@ -1,11 +1,12 @@
 """The workspace: the folder that outlives pods, runs and kills. Knows paths only, no stage's logic.
 
-    <workspace>/stages/<stage>/<key>/payload/   finished output of a stage, complete or absent (renamed into place)
-    <workspace>/work/<stage>/<key>/             unfinished work: checkpoints, part files; removed by nobody but `clean`
-    <workspace>/traces/<group>/                 the trace store, shared by all runs and recipes
-    <workspace>/runs/<run name>/                recipe.json, report.html, events.jsonl, run.log
-    <workspace>/mlflow/                         embedded tracking store and artifacts
-    <workspace>/kfp/                            the local runner's artifacts and cache
+<workspace>/stages/<stage>/<key>/payload/   finished output of a stage, complete or absent (renamed into place)
+<workspace>/work/<stage>/<key>/             unfinished work: checkpoints, part files; removed by nobody but `clean`
+<workspace>/traces/<group>/                 the trace store, shared by all runs and recipes
+<workspace>/replies/<voice>/                replies to probes and benchmarks, shared by all runs
+<workspace>/runs/<run name>/                recipe.json, report.html, events.jsonl, run.log
+<workspace>/mlflow/                         embedded tracking store and artifacts
+<workspace>/kfp/                            the local runner's artifacts and cache
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Workspace:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RecipeError(f"workspace {root}: cannot be created ({error.strerror}); choose another folder") from error
+            raise RecipeError(
+                f"workspace {root}: cannot be created ({error.strerror}); choose another folder"
+            ) from error
         if not os.access(root, os.W_OK):
             raise RecipeError(f"workspace {root}: is not writable; choose another folder")
         return cls(root)

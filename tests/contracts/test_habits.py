@@ -28,7 +28,9 @@ def test_the_tree_in_the_readme_matches_the_folders() -> None:
 def test_every_package_says_what_lives_there() -> None:
     packages = [path.parent for path in (ROOT / "src").rglob("__init__.py")]
     assert len(packages) > 10
-    silent = [str(path) for path in packages if not (path / "__init__.py").read_text(encoding="utf-8").startswith('"""')]
+    silent = [
+        str(path) for path in packages if not (path / "__init__.py").read_text(encoding="utf-8").startswith('"""')
+    ]
     assert silent == []
 
 
@@ -36,7 +38,10 @@ def test_every_direct_dependency_is_pinned_and_has_a_reason() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     section = project.partition("dependencies = [")[2].partition("[project.scripts]")[0]
     names = {re.split(r"[<>=\[]", item)[0] for item in re.findall(r'"([^"]+)"', section)} - {"stillhouse"}
-    pins = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    pins = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
     reasons = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert len(names) > 15
     assert sorted(name for name in names if name.lower() not in pins) == []

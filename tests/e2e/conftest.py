@@ -60,7 +60,9 @@ class MiniRun:
 
     def again(self, name: str, *extra: str) -> dict[str, Any]:
         """Run once more in the same workspace; returns the machine output."""
-        done = command("run", RECIPE, "--workspace", self.workspace, "--name", name, "-o", "json", sets=[*self.sets, *extra])
+        done = command(
+            "run", RECIPE, "--workspace", self.workspace, "--name", name, "-o", "json", sets=[*self.sets, *extra]
+        )
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 

@@ -67,7 +67,9 @@ class TestRecipe:
             ("traces.shards=0", ["traces.shards", "1"]),
         ],
     )
-    def test_a_wrong_line_is_named_with_what_would_be_right(self, tmp_path: Path, change: str, expected: list[str]) -> None:
+    def test_a_wrong_line_is_named_with_what_would_be_right(
+        self, tmp_path: Path, change: str, expected: list[str]
+    ) -> None:
         words = refused(tmp_path, change)
         assert all(word in words for word in expected), words
 
@@ -93,7 +95,9 @@ class TestTeacher:
     def test_a_folder_without_weights(self, tmp_path: Path, tiny_model: Path) -> None:
         shutil.copytree(tiny_model, tmp_path / "teacher")
         (tmp_path / "teacher" / "model.safetensors").unlink()
-        words = refused(tmp_path, f"teacher.candidates=[{{type: transformers, name: t, model: '{tmp_path / 'teacher'}'}}]")
+        words = refused(
+            tmp_path, f"teacher.candidates=[{{type: transformers, name: t, model: '{tmp_path / 'teacher'}'}}]"
+        )
         assert "weights" in words
         assert str(tmp_path / "teacher") in words
 
@@ -151,7 +155,7 @@ def silent_server() -> Iterator[str]:
     """An OpenAI-compatible server on loopback whose replies are all empty."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             choice = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
             body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 0}}).encode()

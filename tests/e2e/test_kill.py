@@ -23,8 +23,22 @@ POLL_S = 0.005
 
 def _start(workspace: Path, name: str) -> subprocess.Popen[str]:
     options = [part for item in MINI for part in ("--set", item)]
-    line = [sys.executable, "-m", "stillhouse", "run", str(RECIPE), "--workspace", str(workspace), "--name", name, "-o", "json"]
-    return subprocess.Popen([*line, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    line = [
+        sys.executable,
+        "-m",
+        "stillhouse",
+        "run",
+        str(RECIPE),
+        "--workspace",
+        str(workspace),
+        "--name",
+        name,
+        "-o",
+        "json",
+    ]
+    return subprocess.Popen(
+        [*line, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
 
 
 def _kill_when(workspace: Path, name: str, reached: Callable[[], bool]) -> None:
@@ -55,7 +69,9 @@ def test_a_killed_run_goes_on_and_registers_the_same_student(mini_run: MiniRun, 
     answer = json.loads(stdout)
     assert _digests(answer)["train_student"] == _digests(mini_run.answer)["train_student"]
     registered = [run["details"]["model_sha256"] for run in answer["summaries"] if run["stage"] == "register_student"]
-    expected = [run["details"]["model_sha256"] for run in mini_run.answer["summaries"] if run["stage"] == "register_student"]
+    expected = [
+        run["details"]["model_sha256"] for run in mini_run.answer["summaries"] if run["stage"] == "register_student"
+    ]
     assert registered == expected
     keys = [key for path in parts() for key in pq.read_table(path, columns=["key"])["key"].to_pylist()]
     assert len(keys) == len(set(keys)) > 0, "the teacher was asked twice for a trace"

@@ -52,16 +52,20 @@ def teacher() -> Iterator[str]:
     known = _solutions()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             question = asked["messages"][-1]["content"].partition("\n\nThink step by step")[0]
             steps, answer = known[question]
             if len(question) % WRONG_EVERY == 0:
                 answer += "1"
-            message = {"role": "assistant", "reasoning_content": steps, "content": f"The answer is \\boxed{{{answer}}}."}
+            message = {
+                "role": "assistant",
+                "reasoning_content": steps,
+                "content": f"The answer is \\boxed{{{answer}}}.",
+            }
             self._send({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": _usage(steps)})
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self._send({"object": "list", "data": [{"id": "solutions"}]})
 
         def _send(self, value: dict[str, Any]) -> None:
@@ -91,7 +95,7 @@ def _usage(text: str) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def run(smollm2: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     sets = [
-        f"teacher.candidates=[{{type: openai, name: solutions, model: solutions, endpoints: ['{teacher}'], licence: mit}}]",
+        f"teacher.candidates=[{{type: openai, name: solutions, model: s, endpoints: ['{teacher}'], licence: mit}}]",
         f"student={{model: '{smollm2}', licence: apache-2.0}}",
         "data.problems.limit=32",
         "data.probe=6",

@@ -52,7 +52,10 @@ def test_its_edges_are_those_of_the_stages(spec: dict[str, Any]) -> None:
 
     tasks = _tasks(spec, spec["root"]["dag"])
     after = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
-    plain = {stage.replace("_", "-"): {source.replace("_", "-") for source in inputs.values()} for stage, inputs in GRAPH.items()}
+    plain = {
+        stage.replace("_", "-"): {source.replace("_", "-") for source in inputs.values()}
+        for stage, inputs in GRAPH.items()
+    }
     for name in ("train-student", "evaluate-student", "register-student"):
         assert after[name] == plain[name] - {"select-teacher"}, name
     assert after["filter-traces"] == {"for-loop-3"} or any("for-loop" in item for item in after["filter-traces"])
@@ -79,7 +82,9 @@ def test_every_parameter_of_the_pipeline_and_of_its_components_is_described(spec
             inputs = component["inputDefinitions"]
             parameters.update({f"{name}.{key}": value for key, value in inputs["parameters"].items()})
             parameters.update({f"{name}.{key}": value for key, value in inputs.get("artifacts", {}).items()})
-    missing = [name for name, value in parameters.items() if not value.get("description") and not name.endswith(".status")]
+    missing = [
+        name for name, value in parameters.items() if not value.get("description") and not name.endswith(".status")
+    ]
     assert not missing
 
 

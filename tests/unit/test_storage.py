@@ -234,7 +234,7 @@ def test_a_certificate_of_ones_own_is_trusted_only_when_named(answering: Threadi
     settings = S3Settings(endpoint=f"https://127.0.0.1:{answering.server_port}", **KEYS, retries=0)
     trusting = dataclasses.replace(settings, ca_file=str(certificate))
     assert fetch("s3://team/a.txt", tmp_path / "cache", trusting).read_text() == "content"
-    with pytest.raises(TransientError, match="cannot be reached .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(TransientError, match=r"cannot be reached .*CERTIFICATE_VERIFY_FAILED"):
         fetch("s3://team/a.txt", tmp_path / "other", settings)
 
 

@@ -41,7 +41,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     cells = [[str(row.get(key, "")) for key in header] for row in rows]
     widths = [max(len(key), *(len(line[index]) for line in cells)) for index, key in enumerate(header)]
     lines = [[key.upper() for key in header], *cells]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def say(text: str = "") -> None:
@@ -73,7 +75,9 @@ class StageConsole:
             self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._progress:
             self._progress.stop()
 

@@ -14,7 +14,9 @@ from stillhouse.cli.run import OutputOption, SetOption, WorkspaceOption
 from stillhouse.errors import EXIT_OK, EXIT_RECIPE
 
 _MARKS = {True: "✔", False: "✘", None: "·"}
-UriArgument = Annotated[str, typer.Argument(metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, or NAME@ALIAS.")]
+UriArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, or NAME@ALIAS.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +38,10 @@ def methods(
     if output is not Format.TABLE:
         emit(rows, output)
         return
-    shown = [{"slug": row["slug"], "kind": row["kind"], "teacher access": row["access"], "summary": row["summary"]} for row in rows]
+    shown = [
+        {"slug": row["slug"], "kind": row["kind"], "teacher access": row["access"], "summary": row["summary"]}
+        for row in rows
+    ]
     print(table(shown))
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override one field, e.g. train.learning_rate=1e-4.")
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override one field, e.g. train.learning_rate=1e-4."),
 ]
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", envvar="STILLHOUSE_WORKSPACE", help="Folder for results, traces and MLflow.")
@@ -47,7 +48,9 @@ def load(recipe: Path, overrides: list[str] | None) -> tuple[Recipe, dict[str, S
 def run(
     recipe: RecipeArgument,
     overrides: SetOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, the plan and the estimate.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe, the plan and the estimate.")
+    ] = False,
     workspace: WorkspaceOption = Path("runs"),
     name: Annotated[str, typer.Option(help="Name of the run; by default recipe and time.")] = "",
     output: OutputOption = Format.TABLE,
@@ -113,7 +116,9 @@ def _explain(resolved: Recipe, configs: dict[str, StageConfig], workspace: Path,
     plan: list[dict[str, Any]] = []
     for stage, part, key in stage_keys(to_parameters(configs)):
         done = (workspace / "stages" / stage / key / "payload").is_dir()
-        plan.append({"stage": f"{stage}[{part}]" if part else stage, "key": key[:12], "state": "done" if done else "to do"})
+        plan.append(
+            {"stage": f"{stage}[{part}]" if part else stage, "key": key[:12], "state": "done" if done else "to do"}
+        )
     plain = resolved.model_dump(mode="json", by_alias=True)
     if output is Format.JSON:
         emit({"recipe": plain, "plan": plan, "estimate": expected.rows()}, output)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stillhouse.report import formats
 from stillhouse.report.facts import RunFacts, StageState
 from stillhouse.report.views import evaluation, gate
+from stillhouse.summary import StageSummary
 
 
 class Headline(NamedTuple):
@@ -115,15 +116,21 @@ def cost(run: RunFacts) -> dict[str, Any]:
 
 def _cost_row(state: StageState, longest: float) -> dict[str, Any]:
     tokens, requests, money = (state.cost(name) for name in ("teacher_tokens", "teacher_requests", "currency"))
-    parts = f"{len(state.summaries)} shards · " if len(state.summaries) > 1 else ""
     return {
         "name": state.name,
         "state": state.state,
-        "headline": state.note
-        or parts + " · ".join(dict.fromkeys(s.headline for s in state.summaries[:1] if s.headline)),
+        "headline": state.note or _result(state.summaries),
         "seconds": formats.duration(state.seconds) if state.summaries else formats.DASH,
         "width": round(100 * state.seconds / longest, 1),
         "tokens": formats.count(tokens) if tokens else formats.DASH,
         "requests": formats.count(requests) if requests else formats.DASH,
         "money": f"{money:,.2f}" if money else formats.DASH,
     }
+
+
+def _result(summaries: Sequence[StageSummary]) -> str:
+    """A stage's own headline; shards together are counted."""
+    if len(summaries) < 2:
+        return summaries[0].headline if summaries else ""
+    traces = sum(summary.details.get("traces") or 0 for summary in summaries)
+    return f"{len(summaries)} shards, {formats.count(traces)} traces"
