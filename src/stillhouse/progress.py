@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 EVENTS_ENV = "STILLHOUSE_EVENTS"
@@ -56,5 +57,5 @@ class Progress:
             print(f"{name}: {line}", file=sys.stderr, flush=True)
             return
         payload = {"stage": self.stage, "part": self.part, **event}
-        with open(target, "ab", buffering=0) as stream:
+        with Path(target).open("ab", buffering=0) as stream:
             stream.write(json.dumps(payload).encode() + b"\n")

@@ -23,7 +23,8 @@ def test_the_command_and_the_component_exit_with_it(family: type[StillhouseError
     command = raising + "import stillhouse.cli.app as a\na.app = stop\na.main()"
     component = raising + (
         "import stillhouse.entry as e\ne.stage_function = lambda name: stop\n"
-        "e.run_component('filter_traces', {}, output=type('A', (), {'path': '/x'}), metrics=None, report=None, workspace='w')"
+        "artifact = type('Artifact', (), {'path': '/x'})\n"
+        "e.run_component('filter_traces', {}, output=artifact, metrics=None, report=None, workspace='w')"
     )
     for program in (command, component):
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

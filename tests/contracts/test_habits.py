@@ -51,11 +51,11 @@ def test_every_direct_dependency_is_pinned_and_has_a_reason() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
 def test_the_command_answers_without_loading_anything_heavy(arguments: list[str]) -> None:
     program = (
-        "import sys; sys.argv = ['stillhouse', *%r]\n"
+        f"import sys; sys.argv = ['stillhouse', *{arguments!r}]\n"
         "from stillhouse.cli import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
         "heavy = [m for m in ('torch', 'transformers', 'mlflow', 'kfp', 'pyarrow', 'numpy') if m in sys.modules]\n"
-        "assert not heavy, heavy" % arguments
+        "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

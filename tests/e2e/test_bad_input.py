@@ -110,7 +110,8 @@ class TestTeacher:
         assert "Traceback" not in done.stderr
 
     def test_a_server_that_is_not_there(self, tmp_path: Path) -> None:
-        gone = "teacher.candidates=[{type: openai, name: gone, model: m, endpoints: ['http://127.0.0.1:9/v1'], retries: 0}]"
+        where = "endpoints: ['http://127.0.0.1:9/v1'], retries: 0"
+        gone = f"teacher.candidates=[{{type: openai, name: gone, model: m, {where}}}]"
         done = command("run", RECIPE, "--workspace", tmp_path / "w", sets=[*MINI, gone, "gate.licences=[]"])
         assert done.returncode == 75, done.stderr
         assert "127.0.0.1:9" in done.stderr

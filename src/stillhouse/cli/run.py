@@ -72,10 +72,10 @@ def _launch(
     resolved: Recipe, configs: dict[str, StageConfig], space: Workspace, run_name: str, source: Path
 ) -> Outcome:
     from stillhouse.launch.local import run_pipeline
-    from stillhouse.lineage.tracking import open_parent
+    from stillhouse.lineage.parents import PARENT_ENV, open_parent
     from stillhouse.recipe.parameters import to_parameters
     from stillhouse.recipe.resolve import recipe_digest, write_recipe
-    from stillhouse.runs import PARENT_ENV, STARTED_ENV
+    from stillhouse.runs import STARTED_ENV
 
     digest = recipe_digest(resolved)
     folder = space.run(run_name)

@@ -103,7 +103,8 @@ def _quiet_root_logger() -> Iterator[None]:
     try:
         yield
     finally:
-        root.handlers, _ = before, root.setLevel(level)
+        root.handlers = before
+        root.setLevel(level)
 
 
 def _plain(text: str) -> str:
