@@ -74,12 +74,10 @@ KILLS = {
     "before the first checkpoint": [("step", 2)],
     "in the middle of a checkpoint": [("sync", 7)],
     "before a checkpoint is renamed and after": [("sync", 4), ("sync", 5)],
-    "twice in one arm and once in the other": [("step", 4), ("step", 3), ("step", 6)],
+    "twice in one arm, once in the other": [("step", 4), ("step", 3), ("step", 6)],
 }
 TUNINGS = {"full": {"type": "full"}, "lora": {"type": "lora", "rank": 4, "dropout": 0.1}}
-CASES = [("full", name) for name in KILLS] + [
-    ("lora", name) for name in ("never", "twice in one arm and once in the other")
-]
+CASES = [*(("full", name) for name in KILLS), ("lora", "never"), ("lora", "twice in one arm, once in the other")]
 
 
 def record(i: int) -> Record:
