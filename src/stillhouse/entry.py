@@ -8,6 +8,7 @@ are anything with a ``path``.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import threading
@@ -83,6 +84,10 @@ def _publish(summary: StageSummary, output: Any, metrics: Any, report: Any) -> N
     output.metadata.update(stillhouse_stage=summary.stage, stillhouse_key=summary.key, digest=summary.digest)
     for name, value in summary.metrics.items():
         metrics.log_metric(name, float(value))
+    # KFP keeps metrics as metadata and writes no file; its local cache takes a missing file for a lost artifact.
+    path = Path(metrics.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary.metrics, sort_keys=True) + "\n", encoding="utf-8")
     page = Path(report.path)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(stage_page(summary), encoding="utf-8")

@@ -61,10 +61,10 @@ class Example:
 SPECS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        ModelSpec("terse", "Accurate and short: writes each step once.", 3, "terse", Schedule(2500, seed=1)),
-        ModelSpec("wordy", "Accurate and long-winded: checks each step.", 3, "wordy", Schedule(2000, seed=2)),
+        ModelSpec("terse", "Accurate and short: writes each step once.", 3, "terse", Schedule(2000, seed=1)),
+        ModelSpec("wordy", "Accurate and long-winded: checks each step.", 3, "wordy", Schedule(2800, seed=2)),
         ModelSpec("careless", "Short and often wrong: takes two steps at once.", 3, "careless", Schedule(2000, seed=3)),
-        ModelSpec("base", "Knows the format and one-step facts only.", 2, None, Schedule(1500, 64, seed=4)),
+        ModelSpec("base", "Knows the format and one-step facts only.", 2, None, Schedule(1500, seed=4)),
     )
 }
 
