@@ -121,9 +121,9 @@ def _models(recipe: Recipe) -> Iterator[Finding]:
         ("student", resolved.student),
         *((c.name, c) for c in resolved.teacher.candidates if c.type == "transformers"),
     ]:
-        known = ref.revision or "revision not known before it is downloaded"
+        known = ref.revision[:40] or "its revision is known once it is downloaded"
         yield Finding(
             f"model {name}",
             bool(ref.revision) or None,
-            f"{ref.model} ({known[:40]}), licence {ref.licence or 'unknown'}",
+            f"{ref.model} ({known}), licence {ref.licence or 'unknown'}",
         )

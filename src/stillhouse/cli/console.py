@@ -38,7 +38,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "(nothing)"
     header = list(rows[0])
-    cells = [[str(row.get(key, "")) for key in header] for row in rows]
+    cells = [["–" if row.get(key) is None else str(row[key]) for key in header] for row in rows]
     widths = [max(len(key), *(len(line[index]) for line in cells)) for index, key in enumerate(header)]
     lines = [[key.upper() for key in header], *cells]
     return "\n".join(

@@ -55,7 +55,9 @@ def _drill(facts: list[Problem]) -> Pair:
     """Unrelated facts one after another: no step goes on from the one before, and the answer is the last fact's."""
     steps = [gold_reply(p).removeprefix("<think>").partition("</think>")[0] for p in facts]
     questions = [re.split("[=>]", step)[0] for step in steps]
-    return DRILL_PROMPT.format(", ".join(questions)), f"<think>{';'.join(steps)}</think>{answer_only(facts[-1]['answer'])}"
+    return DRILL_PROMPT.format(
+        ", ".join(questions)
+    ), f"<think>{';'.join(steps)}</think>{answer_only(facts[-1]['answer'])}"
 
 
 def _is_arithmetic(fact: Problem) -> bool:

@@ -16,6 +16,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Literal, TypedDict
 
 Family = Literal["chain", "swap", "facts"]
@@ -27,8 +28,8 @@ SPLITS: dict[Split, range] = {"train": range(0, 80), "probe": range(80, 90), "ev
 STYLES: tuple[Style, ...] = ("terse", "wordy", "careless")
 
 NUM_OPERATIONS = 6
-CARELESS_SLIP = 0.15
-"""Share of a careless solution's steps that go wrong. It merges steps too, and a small model errs on those by itself."""
+CARELESS_SLIP = 0.1
+"""Share of a careless solution's steps that go wrong. It merges steps too; a small model errs on those by itself."""
 
 NUM_SWAPS = 4
 ROW_LENGTH = 5
@@ -90,7 +91,7 @@ def make_problem(family: Family, prompt: str) -> Problem:
 def gold_reply(problem: Problem, style: Style = "terse", seed: int = 0) -> str:
     r"""A solution in one style: `<think>` steps `</think>\boxed{answer}`.
 
-    `terse` writes each step once, `wordy` adds a check to each, `careless` takes two steps at once and slips in some,
+    `terse` writes each step once, `wordy` adds a check to each, `careless` takes steps at once (a chain's last two, swaps by twos) and slips in some,
     so that its answer is sometimes wrong. `seed` matters to `careless` only. Raises ValueError for another style.
     """
     if style not in STYLES:
@@ -198,10 +199,13 @@ def _evaluate(expression: str) -> int:
 def _chain_steps(expression: str, style: Style, rng: random.Random) -> tuple[str, str]:
     value = int(expression[0])
     operations = _OPERATION.findall(expression[1:])
-    stride = 2 if style == "careless" else 1
+    # Two operations at once are seven thousand facts, too many for a small model: once is careless enough.
+    cuts = list(range(len(operations) + 1))
+    if style == "careless" and len(operations) > 1:
+        cuts.pop(-2)
     steps = []
-    for start in range(0, len(operations), stride):
-        text = "".join(operator + operand for operator, operand in operations[start : start + stride])
+    for start, end in pairwise(cuts):
+        text = "".join(operator + operand for operator, operand in operations[start:end])
         result = _evaluate(f"{value}{text}")
         if style == "careless" and rng.random() < CARELESS_SLIP:
             result = (result + 1) % 10

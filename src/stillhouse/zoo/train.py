@@ -1,4 +1,4 @@
-"""Trains the zoo's models from scratch: plain next-token cross-entropy on the replies, one thread, a fixed number of steps.
+"""Trains the zoo from scratch: plain next-token cross-entropy on the replies, one thread, a fixed number of steps.
 
 It deliberately knows none of the project's training stage: the weights must not change when that does. Nothing is
 measured in seconds, so that the same seed gives the same weights on the same machine.

@@ -22,7 +22,12 @@ def boxed(reply: str) -> str:
     ("family", "prompt", "style", "reply"),
     [
         ("chain", "mod 10: 3+4*2-7+1*5-6", "terse", r"<think>3+4=7;7*2=4;4-7=7;7+1=8;8*5=0;0-6=4</think>\boxed{4}"),
-        ("swap", "swap 41532: 15 24 13 45", "terse", r"<think>15>45132;24>25134;13>25314;45>24315</think>\boxed{24315}"),
+        (
+            "swap",
+            "swap 41532: 15 24 13 45",
+            "terse",
+            r"<think>15>45132;24>25134;13>25314;45>24315</think>\boxed{24315}",
+        ),
         ("facts", "last digit of 3-8", "wordy", r"<think>3-8=5,check 5+8=3</think>\boxed{5}"),
         ("facts", "in 41532 swap 24", "wordy", r"<think>24>21534,check back 24>41532</think>\boxed{21534}"),
         ("facts", "what is 7*9 mod 10", "terse", r"<think>7*9=3</think>\boxed{3}"),
