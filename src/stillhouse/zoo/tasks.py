@@ -91,8 +91,9 @@ def make_problem(family: Family, prompt: str) -> Problem:
 def gold_reply(problem: Problem, style: Style = "terse", seed: int = 0) -> str:
     r"""A solution in one style: `<think>` steps `</think>\boxed{answer}`.
 
-    `terse` writes each step once, `wordy` adds a check to each, `careless` takes steps at once (a chain's last two, swaps by twos) and slips in some,
-    so that its answer is sometimes wrong. `seed` matters to `careless` only. Raises ValueError for another style.
+    `terse` writes each step once, `wordy` adds a check to each, `careless` takes steps at once (the last two of a
+    chain, swaps by twos) and slips in some, so that its answer is sometimes wrong. `seed` matters to `careless` only.
+    Raises ValueError for another style.
     """
     if style not in STYLES:
         raise ValueError(f"style {style!r} is unknown; choose from {', '.join(STYLES)}")

@@ -108,13 +108,13 @@ def serving(script: Script = echo) -> Iterator[ChatServer]:
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: ARG002
+        def log_message(self, format: str, *args: object) -> None:
             return
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        def handle_error(self, request: object, client_address: object) -> None:
             return
 
     server = Quiet(("127.0.0.1", 0), Handler)
