@@ -32,7 +32,7 @@ class Listener(Protocol):
     def say(self, text: str) -> None: ...
 
 
-class NotFinite(Exception):  # noqa: N818
+class NotFinite(Exception):
     """A loss or a gradient is no number. ``micro`` is the micro-batch, or None where only the gradient shows it."""
 
     def __init__(self, step: int, name: str, micro: int | None) -> None:
