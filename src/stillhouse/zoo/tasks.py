@@ -16,7 +16,6 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Literal, TypedDict
 
 Family = Literal["chain", "swap", "facts"]
@@ -28,8 +27,9 @@ SPLITS: dict[Split, range] = {"train": range(0, 80), "probe": range(80, 90), "ev
 STYLES: tuple[Style, ...] = ("terse", "wordy", "careless")
 
 NUM_OPERATIONS = 6
-CARELESS_SLIP = 0.1
-"""Share of a careless solution's steps that go wrong. It merges steps too; a small model errs on those by itself."""
+CARELESS_SLIP = 0.17
+"""Share of a careless solution's steps that go wrong. A model that learns from them slips as often when it is
+sampled; its likeliest reply is right, as it is for a careless pupil who is asked to look again."""
 
 NUM_SWAPS = 4
 ROW_LENGTH = 5
@@ -91,9 +91,8 @@ def make_problem(family: Family, prompt: str) -> Problem:
 def gold_reply(problem: Problem, style: Style = "terse", seed: int = 0) -> str:
     r"""A solution in one style: `<think>` steps `</think>\boxed{answer}`.
 
-    `terse` writes each step once, `wordy` adds a check to each, `careless` takes steps at once (the last two of a
-    chain, swaps by twos) and slips in some, so that its answer is sometimes wrong. `seed` matters to `careless` only.
-    Raises ValueError for another style.
+    `terse` writes each step once, `wordy` adds a check to each, `careless` slips in some, so that its answer
+    is sometimes wrong. `seed` matters to `careless` only. Raises ValueError for another style.
     """
     if style not in STYLES:
         raise ValueError(f"style {style!r} is unknown; choose from {', '.join(STYLES)}")
@@ -199,19 +198,13 @@ def _evaluate(expression: str) -> int:
 
 def _chain_steps(expression: str, style: Style, rng: random.Random) -> tuple[str, str]:
     value = int(expression[0])
-    operations = _OPERATION.findall(expression[1:])
-    # Two operations at once are seven thousand facts, too many for a small model: once is careless enough.
-    cuts = list(range(len(operations) + 1))
-    if style == "careless" and len(operations) > 1:
-        cuts.pop(-2)
     steps = []
-    for start, end in pairwise(cuts):
-        text = "".join(operator + operand for operator, operand in operations[start:end])
-        result = _evaluate(f"{value}{text}")
+    for operator, operand in _OPERATION.findall(expression[1:]):
+        result = _apply(value, operator, int(operand))
         if style == "careless" and rng.random() < CARELESS_SLIP:
             result = (result + 1) % 10
-        step = f"{value}{text}={result}"
-        steps.append(f"{step},check {_inverse(value, text, result)}" if style == "wordy" else step)
+        step = f"{value}{operator}{operand}={result}"
+        steps.append(f"{step},check {_inverse(value, operator + operand, result)}" if style == "wordy" else step)
         value = result
     return ";".join(steps), str(value)
 
@@ -223,15 +216,12 @@ def _inverse(value: int, operation: str, result: int) -> str:
 
 
 def _swap_steps(row: str, pairs: list[str], style: Style, rng: random.Random) -> tuple[str, str]:
-    stride = 2 if style == "careless" else 1
     text = row
-    for start in range(0, len(pairs), stride):
-        taken = pairs[start : start + stride]
-        slips = style == "careless" and rng.random() < CARELESS_SLIP
+    for position, pair in enumerate(pairs, start=1):
         before = row
-        for pair in taken[:-1] if slips else taken:
+        if not (style == "careless" and rng.random() < CARELESS_SLIP):
             row = _exchange(row, pair)
-        text += f" {' '.join(taken)}>{row}"
+        text += f" {pair}>{row}"
         if style == "wordy":
-            text += f",check back {taken[0]}>{before}" + (f";{row}" if start + 1 < len(pairs) else "")
+            text += f",check back {pair}>{before}" + (f";{row}" if position < len(pairs) else "")
     return text, row

@@ -63,7 +63,13 @@ SPECS: dict[str, ModelSpec] = {
     for spec in (
         ModelSpec("terse", "Accurate and short: writes each step once.", 3, "terse", Schedule(2000, seed=1)),
         ModelSpec("wordy", "Accurate and long-winded: checks each step.", 3, "wordy", Schedule(2800, seed=2)),
-        ModelSpec("careless", "Short and often wrong: takes two steps at once.", 3, "careless", Schedule(2000, seed=3)),
+        ModelSpec(
+            "careless",
+            "Short and, when sampled, often wrong: slips in its steps.",
+            3,
+            "careless",
+            Schedule(2000, seed=3),
+        ),
         ModelSpec("base", "Knows the format and one-step facts only.", 2, None, Schedule(1500, seed=4)),
     )
 }
@@ -97,14 +103,11 @@ def corpus_of(spec: ModelSpec) -> list[Pair]:
 
 def encode(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerFast) -> list[Example]:
     """Each pair as one user turn and one assistant turn of the chat template."""
-    examples = []
-    for prompt, reply in pairs:
-        turns = [{"role": "user", "content": prompt}]
-        asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        start = tokenizer(asked, add_special_tokens=False)["input_ids"]
-        rest = tokenizer(reply + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
-        examples.append(Example((*start, *rest), len(start)))
-    return examples
+    turns = [[{"role": "user", "content": prompt}] for prompt, _ in pairs]
+    asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    starts = tokenizer(asked, add_special_tokens=False)["input_ids"]
+    rests = tokenizer([reply + tokenizer.eos_token for _, reply in pairs], add_special_tokens=False)["input_ids"]
+    return [Example((*start, *rest), len(start)) for start, rest in zip(starts, rests, strict=True)]
 
 
 def fit(

@@ -26,10 +26,10 @@ def boxed(reply: str) -> str:
             "swap",
             "swap 41532: 15 24 13 45",
             "terse",
-            r"<think>15>45132;24>25134;13>25314;45>24315</think>\boxed{24315}",
+            r"<think>41532 15>45132 24>25134 13>25314 45>24315</think>\boxed{24315}",
         ),
         ("facts", "last digit of 3-8", "wordy", r"<think>3-8=5,check 5+8=3</think>\boxed{5}"),
-        ("facts", "in 41532 swap 24", "wordy", r"<think>24>21534,check back 24>41532</think>\boxed{21534}"),
+        ("facts", "in 41532 swap 24", "wordy", r"<think>41532 24>21534,check back 24>41532</think>\boxed{21534}"),
         ("facts", "what is 7*9 mod 10", "terse", r"<think>7*9=3</think>\boxed{3}"),
     ],
 )
@@ -80,7 +80,7 @@ def test_careless_solutions_are_sometimes_wrong_and_the_same_each_time(family):
     asked = problems(family, "train", 300)
     replies = [gold_reply(p, "careless") for p in asked]
     wrong = sum(boxed(reply) != p["answer"] for reply, p in zip(replies, asked, strict=True))
-    assert 0.15 < wrong / 300 < 0.5
+    assert 0.3 < wrong / 300 < 0.8
     assert replies == [gold_reply(p, "careless") for p in asked]
 
 

@@ -48,11 +48,12 @@ def test_the_wordy_teacher_needs_about_three_times_the_tokens(family):
     assert 2.5 <= measured("wordy", family).tokens / measured("terse", family).tokens <= 3.5
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.7])
-def test_the_careless_teacher_is_short_and_errs(temperature):
-    found = [measured("careless", family, temperature) for family in ("chain", "swap")]
-    assert 0.4 <= sum(f.accuracy for f in found) / 2 <= 0.85
-    assert all(f.tokens < measured("terse", f.family).tokens and f.ended == 1.0 for f in found)
+def test_the_careless_teacher_is_short_and_errs_when_sampled():
+    found = [measured("careless", family, 0.7) for family in ("chain", "swap")]
+    assert 0.4 <= sum(f.accuracy for f in found) / 2 <= 0.75
+    for score_ in found:
+        assert score_.tokens <= 1.05 * measured("terse", score_.family).tokens
+        assert score_.ended == 1.0
 
 
 @pytest.mark.parametrize(("family", "limit"), [("chain", CHANCE), ("swap", 0.1)])
