@@ -108,9 +108,11 @@ def _teachers(recipe: Recipe, env: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _models(recipe: Recipe) -> Iterator[Finding]:
+    from stillhouse.data import check_data
     from stillhouse.recipe.resolve import resolve
 
     try:
+        check_data(recipe)
         resolved = resolve(recipe)
     except StillhouseError as error:
         for line in str(error).splitlines():

@@ -37,11 +37,14 @@ def add_to(app: typer.Typer) -> None:
 
 def load(recipe: Path, overrides: list[str] | None) -> tuple[Recipe, dict[str, StageConfig]]:
     """The resolved recipe and its stamped stage configs; refuses what cannot work before any model loads."""
+    from stillhouse.data import check_data
     from stillhouse.recipe.load import load_recipe
     from stillhouse.recipe.resolve import resolve, stamp
     from stillhouse.recipe.stages import stage_configs
 
-    resolved = resolve(load_recipe(recipe, overrides or (), os.environ))
+    loaded = load_recipe(recipe, overrides or (), os.environ)
+    check_data(loaded)
+    resolved = resolve(loaded)
     return resolved, stamp(stage_configs(resolved))
 
 

@@ -66,7 +66,9 @@ def ask(
     done = len(requests) - len(missing)
     with _Shelf(folder) as shelf:
         for batch in source(missing) if missing else ():
-            shelf.add([reply for reply in batch if not reply.error])
+            # Nothing but silence is a fault of the server's, which must not be remembered as an answer.
+            if any(not reply.is_empty for reply in batch):
+                shelf.add([reply for reply in batch if not reply.error])
             known.update((reply.key, reply) for reply in batch)
             done += len(batch)
             on_done(done)

@@ -14,6 +14,7 @@ from typing import Any
 
 from stillhouse.data import load_problems, split_probe
 from stillhouse.digest import sha256_text
+from stillhouse.errors import RecipeError
 from stillhouse.evaluation.arms import Arm, Manner, model_arm, teacher_arm
 from stillhouse.evaluation.benchmark import make_items
 from stillhouse.progress import Progress
@@ -81,6 +82,11 @@ class Judge:
         name = candidate_name(candidate)
         arm = teacher_arm(name, candidate, self.manner, self.workspace)
         probe = self._ask(arm)
+        if not any(one.reply for row in probe.graded for one in row):
+            raise RecipeError(
+                f"teacher {name}: every reply to the probe is empty; check the model's name, the chat template and "
+                "traces.sampling.max_tokens"
+            )
         pilot = self._pilot(arm, candidate) if budget.pilot else PilotResult()
         nll = student_nll(self._loaded_student, probe.correct) if probe.correct else None
         values = {
