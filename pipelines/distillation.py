@@ -5,6 +5,7 @@ from kfp import dsl
 from components.evaluate_student.component import evaluate_student
 from components.filter_traces.component import filter_traces
 from components.generate_traces.component import generate_traces
+from components.images import VERSION
 from components.promote_student.component import promote_student
 from components.register_student.component import register_student
 from components.report_run.component import report_run
@@ -12,7 +13,10 @@ from components.select_teacher.component import select_teacher
 from components.train_student.component import train_student
 
 
-@dsl.pipeline(name="distillation", description="Distil a reasoning teacher into a small, gated, registered student.")
+@dsl.pipeline(
+    name="distillation",
+    description=f"Distil a reasoning teacher into a small, gated, registered student. stillhouse {VERSION}",
+)
 def distillation(
     teacher_candidates: list,
     student_model: dict,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -115,7 +116,15 @@ class TestTeacher:
         done = command("run", RECIPE, "--workspace", tmp_path / "w", sets=[*MINI, gone, "gate.licences=[]"])
         assert done.returncode == 75, done.stderr
         assert "127.0.0.1:9" in done.stderr
-        assert (tmp_path / "w" / "runs").is_dir()
+        report = next((tmp_path / "w" / "runs").glob("*/report.html")).read_text(encoding="utf-8")
+        assert "127.0.0.1:9" in report, "the exit handler reports what failed"
+        assert _statuses(tmp_path / "w" / "mlflow" / "mlflow.db") == {"FAILED"}
+
+
+def _statuses(database: Path) -> set[str]:
+    """How the MLflow runs ended, parent and children."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return {row[0] for row in connection.execute("SELECT status FROM runs")}
 
 
 class TestPlatform:
