@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from stillhouse.data.load import load_problems
 from stillhouse.data.split import split_probe
+from stillhouse.errors import RecipeError
 from stillhouse.recipe import Recipe
+from stillhouse.recipe.data import ProblemSource
+from stillhouse.records import Problem
 
 
 def check_data(recipe: Recipe) -> None:
@@ -14,7 +17,15 @@ def check_data(recipe: Recipe) -> None:
         RecipeError: a source cannot be read, has bad rows or none, or is too small for the probe.
         TransientError: an object store does not answer.
     """
-    problems = load_problems(recipe.data.problems, recipe.data.max_bad_share)
+    problems = _read("data.problems", recipe.data.problems, recipe.data.max_bad_share)
     split_probe(problems, recipe.data.probe, recipe.seed)
-    for benchmark in recipe.evaluate.benchmarks:
-        load_problems(benchmark.problems)
+    for index, benchmark in enumerate(recipe.evaluate.benchmarks):
+        _read(f"evaluate.benchmarks.{index}.problems", benchmark.problems, 0.0)
+
+
+def _read(field: str, source: ProblemSource, max_bad_share: float) -> list[Problem]:
+    """The problems of one field; what is wrong with them is said with the field's path."""
+    try:
+        return load_problems(source, max_bad_share)
+    except RecipeError as error:
+        raise RecipeError(f"{field}: {error}") from error
