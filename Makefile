@@ -21,7 +21,7 @@ test: $(VENV)/.dev ## lint, types, layers, and the whole fast test suite with co
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
 test-slow: $(VENV)/.dev ## the proofs that take minutes
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup --durations=12
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter, the compiled pipeline is up to date
 	$(BIN)/ruff format --check .

