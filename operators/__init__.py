@@ -8,6 +8,6 @@ as a child process), how the operator is installed (``charts/stillhouse``). Idle
 mlflow in memory.
 
 Every handler is level-triggered: it looks at what is, decides what should be, and writes the difference. It may run
-twice, at any time and after any crash. To add a kind: a model in ``crds``, a folder like ``schedule``, a line in
-``app.RECONCILERS``, and the kind's rights in the chart's role.
+twice, at any time and after any crash. To add a kind: a model in ``crds``, a folder like ``schedule``, a name in
+``app.KINDS``, and the kind's rights in the chart's role.
 """

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
 import signal
-from collections.abc import Callable
 
 import kopf
 
-from operators import command, health, logs, promotion, schedule, teacher
-from operators import run as runs
+from operators import command, health, logs
 from operators.context import Context
 from operators.kfp import KfpApi
 from operators.kube import Kube
@@ -18,19 +17,15 @@ from operators.mlflow import MlflowApi
 from operators.resources import GROUP
 from operators.settings import Settings
 
-RECONCILERS: tuple[Callable[[kopf.OperatorRegistry], None], ...] = (
-    schedule.register,
-    runs.register,
-    promotion.register,
-    teacher.register,
-)
+KINDS = ("schedule", "run", "promotion", "teacher")
+"""The packages with a ``register``: one per kind."""
 
 
 def registry() -> kopf.OperatorRegistry:
     """Every handler of the operator, in a registry of its own."""
     handlers = kopf.OperatorRegistry()
-    for register in RECONCILERS:
-        register(handlers)
+    for kind in KINDS:
+        importlib.import_module(f"operators.{kind}").register(handlers)
     return handlers
 
 

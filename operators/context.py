@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from operators.mlflow import MlflowApi
 from operators.resources import Body, Resource
 from operators.settings import Settings
 
-Command = Callable[..., Awaitable[Mapping[str, Any]]]
+Command = Callable[..., Awaitable[Any]]
 """``await command("submit", recipe, *options)``: a command as a child process, its JSON as the answer."""
 
 

@@ -211,6 +211,8 @@ class World:
         """Stop it as a node that fails does: nothing is finished."""
         if self._loop is not None and self._task is not None:
             self._loop.call_soon_threadsafe(self._task.cancel)
+            await asyncio.sleep(0.05)
+        self._stop.set()  # frees the thread that waits for it
         await self._end()
 
     async def _end(self) -> None:
