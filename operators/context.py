@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -47,4 +47,9 @@ class Context:
 
     def tell(self, body: Body, reason: str, message: str, *, warning: bool = False) -> None:
         """An event on ``body`` that people read with ``kubectl describe``."""
-        kopf.event(dict(body), type="Warning" if warning else "Normal", reason=reason, message=message[:1000])
+        kopf.event(
+            cast("kopf.Body", dict(body)),
+            type="Warning" if warning else "Normal",
+            reason=reason,
+            message=message[:1000],
+        )

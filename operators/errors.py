@@ -35,7 +35,7 @@ class QuotaExceeded(TransientError):
 
 def backoff_s(failures: int, error: BaseException | None = None) -> float:
     """Seconds before try number ``failures`` + 1: doubling, capped, 10 % jitter; never sooner than asked."""
-    wait = min(LONGEST_S, FIRST_S * 2 ** max(0, failures - 1))
+    wait = min(LONGEST_S, FIRST_S * 2.0 ** max(0, failures - 1))
     asked = error.retry_after_s if isinstance(error, Throttled) else 0.0
     return max(asked, wait) * random.uniform(1.0, 1.1)
 

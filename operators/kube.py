@@ -13,7 +13,6 @@ import httpx2
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
 from lightkube.core.exceptions import ConfigError
-from lightkube.core.resource import NamespacedResource
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 
@@ -26,7 +25,7 @@ FIELD_MANAGER = "stillhouse"
 
 
 @cache
-def _class(resource: Resource) -> type[NamespacedResource]:
+def _class(resource: Resource) -> Any:
     return create_namespaced_resource(resource.group, resource.version, resource.kind, resource.plural)
 
 
@@ -34,7 +33,8 @@ class Kube:
     """Namespaced objects of any kind. Every method raises TransientError when the API does not answer as it should."""
 
     def __init__(self, client: AsyncClient) -> None:
-        self._client = client
+        # Its overloads speak of static classes; ours are made from a Resource.
+        self._client: Any = client
 
     @classmethod
     def connect(cls, server: str = "") -> Kube:

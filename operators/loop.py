@@ -35,7 +35,8 @@ def register(
     kind = resource.kind
 
     @kopf.daemon(*where, registry=registry, id=f"{resource.plural}-loop", cancellation_timeout=5.0)
-    async def look_after(memo: Any, name: str, namespace: str, stopped: kopf.AsyncDaemonStopped, **_: Any) -> None:
+    async def look_after(*, memo: Any, name: str, namespace: str | None, stopped: kopf.DaemonStopped, **_: Any) -> None:
+        namespace = namespace or ""
         context: Context = memo.context
         wake = context.waker(kind, namespace, name)
         failures = 0
@@ -48,7 +49,7 @@ def register(
             context.forget(kind, namespace, name)
 
     @kopf.on.event(*where, registry=registry, id=f"{resource.plural}-wake")
-    async def notice(memo: Any, body: Body, name: str, namespace: str, **_: Any) -> None:
+    async def notice(*, memo: Any, body: kopf.Body, name: str, namespace: str | None, **_: Any) -> None:
         meta = body["metadata"]
         seen = (
             meta.get("generation"),
@@ -58,12 +59,12 @@ def register(
         )
         if getattr(memo, "seen", None) != seen:
             memo.seen = seen
-            memo.context.wake(resource, namespace, name)
+            memo.context.wake(resource, namespace or "", name)
 
     if cleanup is not None:
 
         @kopf.on.delete(*where, registry=registry, id=f"{resource.plural}-cleanup")
-        async def clean(memo: Any, body: Body, retry: int, **_: Any) -> None:
+        async def clean(*, memo: Any, body: kopf.Body, retry: int, **_: Any) -> None:
             try:
                 await cleanup(memo.context, body)
             except StillhouseError as error:
@@ -107,7 +108,7 @@ def _report(context: Context, resource: Resource, body: Body | None, key: tuple[
         context.tell(body, "Refused", str(error), warning=True)
 
 
-async def _sleep(delay: float, stopped: kopf.AsyncDaemonStopped, wake: asyncio.Event) -> None:
+async def _sleep(delay: float, stopped: kopf.DaemonStopped, wake: asyncio.Event) -> None:
     """Until ``delay`` seconds are over, the object is gone or the operator stops, or somebody calls."""
     tasks = [asyncio.ensure_future(stopped.wait(delay)), asyncio.ensure_future(wake.wait())]
     try:
