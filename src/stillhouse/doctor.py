@@ -77,12 +77,13 @@ def _mlflow(env: Mapping[str, str]) -> Finding:
     uri = env.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
         return Finding("mlflow", True, uri or "embedded in the workspace (MLFLOW_TRACKING_URI is not set)")
-    return _reach(
+    return reach(
         "mlflow", f"{uri.rstrip('/')}/health", "start it, or unset MLFLOW_TRACKING_URI to use the embedded store"
     )
 
 
-def _reach(what: str, url: str, advice: str, headers: Mapping[str, str] | None = None) -> Finding:
+def reach(what: str, url: str, advice: str, headers: Mapping[str, str] | None = None) -> Finding:
+    """Whether a GET of ``url`` is answered well within seconds."""
     import httpx
 
     shown = httpx.URL(url).copy_with(username=None, password=None)
@@ -104,7 +105,7 @@ def _teachers(recipe: Recipe, env: Mapping[str, str]) -> Iterator[Finding]:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         for endpoint in teacher.endpoints:
             url = f"{endpoint.rstrip('/')}/models"
-            yield _reach(f"{teacher.name}: server", url, "start the server or correct teacher.candidates", headers)
+            yield reach(f"{teacher.name}: server", url, "start the server or correct teacher.candidates", headers)
 
 
 def _models(recipe: Recipe) -> Iterator[Finding]:

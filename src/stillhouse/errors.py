@@ -57,3 +57,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]}?"
     return "known: " + ", ".join(names) if names else "nothing is known here"
+
+
+def printable(text: str) -> str:
+    """``text`` for a terminal or a log, where what came from outside must not steer anything: no control characters.
+
+    >>> printable("red \x1b[31m")
+    'red ?[31m'
+    """
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stillhouse.lineage.parents import PARENT_ENV, close_parent
+from stillhouse.errors import TransientError
+from stillhouse.lineage.parents import KFP_RUN_ENV, KFP_RUN_TAG, KIND_TAG, tell_outcome, told_error
 from stillhouse.recipe.parameters import from_parameters
 from stillhouse.report import RunFacts, run_report, write_facts
 from stillhouse.stage import stage_key
@@ -73,6 +75,9 @@ def report_run(
     folder = space.run(name)
     folder.mkdir(parents=True, exist_ok=True)
     event = _first_error(folder / "events.jsonl")
+    summaries = finished_stages(parameters, space)
+    if failed and not event:
+        event = _found_error(parameters, summaries, space, error)
     facts = RunFacts(
         name=name,
         status="failed" if failed or event else "succeeded",
@@ -81,7 +86,7 @@ def report_run(
         error=str(event.get("text", error)),
         failed_stage=str(event.get("stage", "")),
         recipe=_recipe(folder, parameters),
-        summaries=finished_stages(parameters, space),
+        summaries=summaries,
         path=str(folder / REPORT_NAME),
     )
     html = run_report(facts)
@@ -89,9 +94,55 @@ def report_run(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
     write_facts(facts, folder)
-    if parent := os.environ.get(PARENT_ENV):
-        close_parent(space, parent, "FAILED" if facts.status == "failed" else "FINISHED", folder / REPORT_NAME)
+    status = "FAILED" if facts.status == "failed" else "FINISHED"
+    tell_outcome(space, name, status, folder / REPORT_NAME, outcome_tags(facts, os.environ), os.environ)
     return facts
+
+
+def outcome_tags(facts: RunFacts, env: Mapping[str, str]) -> dict[str, str]:
+    """What a finished run says of itself in MLflow; whoever waits for it reads these and nothing else.
+
+    Every tag is there, empty where it has no value: a run that failed first and was resumed must not keep the old ones.
+    """
+    found = {summary.stage: summary for summary in facts.summaries}
+    details = {stage: found[stage].details if stage in found else {} for stage in GRAPH}
+    selection, registration = details["select_teacher"], details["register_student"]
+    candidates: list[dict[str, Any]] = selection.get("candidates", [])
+    chosen = next((row for row in candidates if row.get("name") == selection.get("chosen")), {})
+    spent = [summary.cost for summary in facts.summaries]
+    tags: dict[str, Any] = {
+        KIND_TAG: "pipeline_run",
+        KFP_RUN_TAG: env.get(KFP_RUN_ENV),
+        "stillhouse.run_name": facts.name,
+        "stillhouse.recipe_sha256": env.get("STILLHOUSE_RECIPE_SHA256"),
+        "stillhouse.outcome": facts.status,
+        "stillhouse.decision": selection.get("decision"),
+        "stillhouse.teacher": selection.get("chosen"),
+        "stillhouse.teacher_revision": chosen.get("revision"),
+        "stillhouse.student": registration.get("model_uri"),
+        "stillhouse.verdict": registration.get("verdict"),
+        "stillhouse.gate.evidence_sha256": registration.get("evidence_sha256"),
+        "stillhouse.cost.teacher_tokens": round(sum(cost.get("teacher_tokens", 0) for cost in spent)),
+        "stillhouse.cost.seconds": round(sum(summary.seconds for summary in facts.summaries), 1),
+        "stillhouse.failed_stage": facts.failed_stage,
+        "stillhouse.error": " ".join(facts.error.split())[:1000],
+    }
+    return {name: "" if value is None else str(value) for name, value in tags.items()}
+
+
+def _found_error(
+    parameters: Mapping[str, Any], summaries: Sequence[StageSummary], space: Workspace, error: str
+) -> dict[str, Any]:
+    """Where a run without a launcher's events stopped: at its first stage that has not finished; and why."""
+    done = {(summary.stage, summary.part) for summary in summaries}
+    for stage, part, key in stage_keys(parameters):
+        if (stage, part) in done:
+            continue
+        told = ""
+        with suppress(TransientError):
+            told = told_error(space, key) if os.environ.get(KFP_RUN_ENV) else ""
+        return {"stage": stage, "text": told or error}
+    return {}
 
 
 def _first_error(events: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import sys
 import typer
 
 from stillhouse import __version__
-from stillhouse.cli import inspect, run, stages
-from stillhouse.errors import StillhouseError
+from stillhouse.cli import cluster, inspect, run, stages
+from stillhouse.errors import StillhouseError, printable
 
 EXIT_INTERRUPTED = 130
 
@@ -38,6 +38,7 @@ def _root(
 run.add_to(app)
 stages.add_to(app)
 inspect.add_to(app)
+cluster.add_to(app)
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         app()
     except StillhouseError as error:
         for line in str(error).splitlines() or [type(error).__name__]:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {printable(line)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, the same command goes on from here", file=sys.stderr)

@@ -9,6 +9,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from stillhouse.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -48,7 +50,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def say(text: str = "") -> None:
     """Words for people."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 class StageConsole:

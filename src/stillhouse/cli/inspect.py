@@ -11,7 +11,7 @@ import typer
 
 from stillhouse.cli.console import Format, emit, say, table
 from stillhouse.cli.run import OutputOption, SetOption, WorkspaceOption
-from stillhouse.errors import EXIT_OK, EXIT_RECIPE
+from stillhouse.errors import EXIT_OK, EXIT_RECIPE, printable
 
 _MARKS = {True: "✔", False: "✘", None: "·"}
 UriArgument = Annotated[
@@ -49,6 +49,8 @@ def doctor(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="Say what this recipe still needs.")] = None,
     overrides: SetOption = None,
     workspace: WorkspaceOption = Path("runs"),
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at Kubeflow Pipelines and Kubernetes too.")] = False,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="With --cluster: the run's namespace.")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Say what is installed, what is reachable, and what a recipe still needs."""
@@ -57,6 +59,10 @@ def doctor(
 
     loaded = load_recipe(recipe, overrides or (), os.environ) if recipe else None
     findings = list(examine(loaded, workspace))
+    if cluster:
+        from stillhouse.launch.doctor import examine_cluster
+
+        findings += examine_cluster(loaded, os.environ, namespace=namespace)
     if output is Format.TABLE:
         width = max(len(finding.what) for finding in findings)
         for finding in findings:
@@ -81,7 +87,7 @@ def lineage(
 
     chain = chain_of(_uri(model), workspace=workspace)
     if output is Format.TABLE:
-        print(chain.text())
+        print(printable(chain.text()))
     else:
         emit(chain.to_json(), output)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from stillhouse.lineage.store import Store
 
 PARENT_ENV = "STILLHOUSE_PARENT_RUN_ID"
+KFP_RUN_ENV = "STILLHOUSE_KFP_RUN_ID"
+KFP_RUN_TAG = "stillhouse.kfp_run_id"
+KIND_TAG = "stillhouse.kind"
 
 
 def prepare(space: Workspace) -> None:
@@ -53,15 +57,75 @@ def open_parent(space: Workspace, run_name: str, recipe: dict[str, Any], recipe_
     return run_id
 
 
-def close_parent(space: Workspace, run_id: str, status: str = "FINISHED", report: Path | None = None) -> None:
-    """End a parent run with ``status`` (FINISHED, FAILED, KILLED) and every child that is still open.
+def close_parent(
+    space: Workspace,
+    run_id: str,
+    status: str = "FINISHED",
+    report: Path | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Tag a parent run, end it with ``status`` (FINISHED, FAILED, KILLED) and every child that is still open.
 
     A child that runs while its parent ends has lost its process: it ends KILLED. Closing twice is harmless.
     """
     from stillhouse.lineage.store import connect
 
-    _close(connect(space), run_id, status, report)
+    _close(connect(space), run_id, status, report, tags)
     _note(space, run_id).unlink(missing_ok=True)
+
+
+def tell_outcome(
+    space: Workspace, name: str, status: str, report: Path, tags: Mapping[str, str], env: Mapping[str, str]
+) -> None:
+    """Tag and end the MLflow run that stands for a whole pipeline run, with ``report`` in it.
+
+    That is the parent that a launcher has opened; on a cluster, where none has, the run that KFP's MLflow plug-in made
+    for the exit handler (and will end), or else a run of its own, below which the stages' runs then stand. A second
+    report of the same pipeline run finds the first one's.
+
+    Raises:
+        TransientError: MLflow does not answer.
+    """
+    if parent := env.get(PARENT_ENV):
+        close_parent(space, parent, status, report, tags)
+    elif given := env.get("MLFLOW_RUN_ID"):
+        from stillhouse.lineage.store import connect
+
+        store = connect(space)
+        store.log(given, tags=tags)
+        store.call(store.client.log_artifact, given, str(report))
+    elif kfp_run := env.get(KFP_RUN_ENV):
+        _own_run(space, name, status, report, tags, kfp_run)
+
+
+def told_error(space: Workspace, key: str) -> str:
+    """What the latest run of the stage with this key said when it failed; empty where MLflow knows nothing of it."""
+    from stillhouse.lineage.store import connect
+
+    store = connect(space)
+    query = f"tags.`stillhouse.stage_key` = '{key}'"
+    latest = ["attributes.start_time DESC"]
+    found = store.call(store.client.search_runs, [store.experiment(space)], query, max_results=1, order_by=latest)
+    return str(found[0].data.tags.get("stillhouse.error", "")) if found else ""
+
+
+def _own_run(space: Workspace, name: str, status: str, report: Path, tags: Mapping[str, str], kfp_run: str) -> None:
+    from stillhouse.lineage.store import connect
+
+    store = connect(space)
+    experiment = store.experiment(space)
+    of_this_run = f"tags.`{KFP_RUN_TAG}` = '{kfp_run}'"
+    runs = store.call(store.client.search_runs, [experiment], of_this_run, max_results=1000)
+    own = [run for run in runs if run.data.tags.get(KIND_TAG) == tags.get(KIND_TAG)]
+    if own:
+        run_id = str(own[0].info.run_id)
+    else:
+        made = store.call(store.client.create_run, experiment, tags={KFP_RUN_TAG: kfp_run}, run_name=name)
+        run_id = str(made.info.run_id)
+    for run in runs:
+        if run.info.run_id != run_id and "mlflow.parentRunId" not in run.data.tags:
+            store.log(run.info.run_id, tags={"mlflow.parentRunId": run_id})
+    _close(store, run_id, status, report, tags)
 
 
 def close_stale(space: Workspace, store: Store) -> list[str]:
@@ -71,13 +135,13 @@ def close_stale(space: Workspace, store: Store) -> list[str]:
         if _alive(note):
             continue
         with suppress(TransientError):
-            _close(store, note.stem, "KILLED", None)
+            _close(store, note.stem, "KILLED", None, None)
             note.unlink(missing_ok=True)
             closed.append(note.stem)
     return closed
 
 
-def _close(store: Store, run_id: str, status: str, report: Path | None) -> None:
+def _close(store: Store, run_id: str, status: str, report: Path | None, tags: Mapping[str, str] | None) -> None:
     from mlflow.exceptions import MlflowException
 
     client = store.client
@@ -85,6 +149,8 @@ def _close(store: Store, run_id: str, status: str, report: Path | None) -> None:
         parent = store.call(client.get_run, run_id)
     except MlflowException:
         return  # another MLflow than the one it was opened in: nothing of ours is there
+    if tags:
+        store.log(run_id, tags=tags)
     if report is not None and report.is_file():
         store.call(client.log_artifact, run_id, str(report))
     query = f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'"

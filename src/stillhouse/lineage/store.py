@@ -9,6 +9,7 @@ again.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import time
@@ -99,8 +100,8 @@ class Store:
     def log_dataset(self, run_id: str, *, name: str, digest: str, source: str, rows: int, context: str) -> None:
         """Record a dataset as an input of a run; MLflow keeps the first 36 characters of a digest."""
         dataset = Dataset(
-            name=name[:500], digest=digest[:32], source_type="local", source=f'{{"uri": "{source}"}}',
-            schema=None, profile=f'{{"num_rows": {rows}}}',
+            name=name[:500], digest=digest[:32], source_type="local", source=json.dumps({"uri": source}),
+            schema=None, profile=json.dumps({"num_rows": rows}),
         )  # fmt: skip
         entry = DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
         self.call(self.client.log_inputs, run_id, [entry])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.errors import BudgetExhausted, StillhouseError, TransientError
-from stillhouse.lineage.parents import PARENT_ENV, close_parent, open_parent, prepare
+from stillhouse.lineage.parents import KFP_RUN_ENV, KFP_RUN_TAG, PARENT_ENV, close_parent, open_parent, prepare
 from stillhouse.summary import FILE_NAME, StageSummary
 from stillhouse.workspace import Workspace
 
@@ -145,6 +145,8 @@ def open_run(space: Workspace, stage: str, part: str, key: str) -> Iterator[Trac
     store = connect(space)
     pending = space.work(stage, key) / PENDING_NAME
     tags = {"stillhouse.stage": stage, "stillhouse.part": part, "stillhouse.stage_key": key}
+    if kfp_run := os.environ.get(KFP_RUN_ENV):
+        tags[KFP_RUN_TAG] = kfp_run
     given = os.environ.get("MLFLOW_RUN_ID")
     if given:
         run_id = given

@@ -23,7 +23,8 @@ from stillhouse.lineage.store import Store, translated
 from stillhouse.workspace import Workspace
 
 KEY_TAG = "stillhouse.stage_key"
-_MODEL_URI = re.compile(r"^models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))$")
+# No quotes: a name stands between them in MLflow's filters, which know no way to escape one.
+_MODEL_URI = re.compile(r"models:/(?P<name>[^/@'\"`\\\x00-\x1f]+)(?:@(?P<alias>[\w-]+)|/(?P<version>[0-9]+))")
 _MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 
 
@@ -75,7 +76,7 @@ class Registry:
         Raises:
             RecipeError: no such model, alias or version; says which there are.
         """
-        match = _MODEL_URI.match(uri)
+        match = _MODEL_URI.fullmatch(uri)
         if not match:
             raise RecipeError(f"{uri}: not a model's address; use models:/<name>@<alias> or models:/<name>/<version>")
         name, alias = match["name"], match["alias"]

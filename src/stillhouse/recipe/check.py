@@ -5,19 +5,25 @@ One function for each rule; every rule says everything it found. Knows the plug-
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from stillhouse.errors import nearest
-from stillhouse.recipe.base import Config, Custom
+from stillhouse.recipe.base import Custom
+from stillhouse.recipe.cluster_rules import wrong_cluster
 from stillhouse.recipe.data import FileProblems, ProblemSource, ZooProblems
 from stillhouse.recipe.evaluation import Benchmark
+from stillhouse.recipe.imports import custom_imports
 from stillhouse.recipe.refusal import refuse
 from stillhouse.recipe.schema import Recipe
 from stillhouse.recipe.sources import row_count
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NOT_A_TEACHERS = re.compile(
+    r"(?i)(AWS|AZURE|GOOGLE|GCP|HF|HUGGING_?FACE|MLFLOW|KFP?|KUBE\w*|STILLHOUSE|PYTHON\w*|LD|PG\w*|DATABASE|GITHUB|DOCKER)"
+    r"(_|$)|PATH$|HOME$"
+)
 _METRIC = re.compile(r"(?P<name>[^.]*)(?:\.avg_at_(?P<k>[0-9]+))?")
 
 
@@ -56,6 +62,25 @@ def _teacher_access(recipe: Recipe) -> Iterator[str]:
                 f"({candidate.model}: {known[1][:12]}, {recipe.student.model}: {known[0][:12]}); "
                 "use a teacher of the student's family, or train.objective.type: sft"
             )
+
+
+def _keys(recipe: Recipe) -> Iterator[str]:
+    """A recipe chooses where a key is sent, so it may name only variables that hold a teacher's."""
+    for index, candidate in enumerate(recipe.teacher.candidates):
+        if candidate.type != "openai":
+            continue
+        path = f"teacher.candidates.{index}"
+        if not _VARIABLE.fullmatch(candidate.api_key_env) or _NOT_A_TEACHERS.match(candidate.api_key_env):
+            yield (
+                f"{path}.api_key_env = {candidate.api_key_env!r}: must name a variable that holds this teacher's key "
+                "and nothing else's, such as OPENAI_API_KEY"
+            )
+        for place, endpoint in enumerate(candidate.endpoints):
+            if "@" in endpoint or "?" in endpoint:
+                yield (
+                    f"{path}.endpoints.{place}: holds a user name, a password or a query; the key belongs into the "
+                    f"variable that api_key_env names ({candidate.api_key_env})"
+                )
 
 
 def _names(recipe: Recipe) -> Iterator[str]:
@@ -162,38 +187,19 @@ def _licences(recipe: Recipe) -> Iterator[str]:
             )
 
 
-def _custom_plugins(recipe: Recipe) -> Iterator[str]:
-    for path, plugin in find_custom(recipe):
-        module = plugin.import_path.partition(":")[0]
-        try:
-            found = importlib.util.find_spec(module) is not None
-        except (ImportError, ValueError):
-            found = False
-        if not found:
-            yield f"{path}.import_path = {plugin.import_path!r}: no module {module}; is it installed or on PYTHONPATH?"
-
-
-def find_custom(config: Config, above: str = "") -> Iterator[tuple[str, Custom]]:
-    """Every custom plug-in inside ``config``, with its dotted path."""
-    for name, field in type(config).model_fields.items():
-        path = f"{above}.{field.alias or name}".lstrip(".")
-        value = getattr(config, name)
-        entries = enumerate(value) if isinstance(value, tuple) else [("", value)]
-        for index, item in entries:
-            place = f"{path}.{index}".rstrip(".")
-            if isinstance(item, Custom):
-                yield place, item
-            elif isinstance(item, Config):
-                yield from find_custom(item, place)
+def _cluster(recipe: Recipe) -> Iterator[str]:
+    return wrong_cluster(recipe.cluster)
 
 
 RULES: tuple[Callable[[Recipe], Iterator[str]], ...] = (
     _teacher_access,
+    _keys,
     _names,
     _metrics,
     _overlap,
     _selection,
     _filters,
     _licences,
-    _custom_plugins,
+    custom_imports,
+    _cluster,
 )

@@ -28,6 +28,10 @@ _SCALARS = (
 )
 
 
+_MOST_VALUES = 100_000
+"""A recipe has hundreds; an anchor that names itself ten times over, nine times deep, has a thousand million."""
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's scalars and without duplicate keys."""
 
@@ -53,10 +57,16 @@ def parse_yaml(text: str, where: str) -> Any:
     """Plain data of one YAML document; no two parts of it share an object.
 
     Raises:
-        RecipeError: invalid YAML, with ``where``, line and column; a key that stands twice.
+        RecipeError: invalid YAML, with ``where``, line and column; a key that stands twice; far too much or too deep.
     """
     try:
-        return _unshared(yaml.load(text, Loader=_Loader), where)
+        tree = yaml.load(text, Loader=_Loader)
+        size = _size(tree, where, {})
+        if size > _MOST_VALUES:
+            raise RecipeError(f"{where}: its anchors stand for {size:,} values; write out what is meant")
+        return _unshared(tree)
+    except RecursionError as error:
+        raise RecipeError(f"{where}: is nested too deeply; no recipe needs that") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{where}: line {mark.line + 1}, column {mark.column + 1}" if mark else where
@@ -100,13 +110,22 @@ def read_text(path: Path) -> str:
         raise RecipeError(f"{path}: line {line}: not valid UTF-8 ({byte}); save it as UTF-8") from error
 
 
-def _unshared(value: Any, where: str, above: tuple[int, ...] = ()) -> Any:
-    """A copy in which YAML anchors are written out, so that an override changes one place and not two."""
+def _size(value: Any, where: str, known: dict[int, int], above: tuple[int, ...] = ()) -> int:
+    """How many values ``value`` stands for once its anchors are written out; counts, and writes nothing out."""
+    if not isinstance(value, (dict, list)):
+        return 1
     if id(value) in above:
         raise RecipeError(f"{where}: an anchor contains itself; write it out")
-    inside = (*above, id(value))
+    if id(value) not in known:
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(item, where, known, (*above, id(value))) for item in items)
+    return known[id(value)]
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which YAML anchors are written out, so that an override changes one place and not two."""
     if isinstance(value, dict):
-        return {key: _unshared(item, where, inside) for key, item in value.items()}
+        return {key: _unshared(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_unshared(item, where, inside) for item in value]
+        return [_unshared(item) for item in value]
     return value

@@ -15,6 +15,7 @@ from stillhouse.errors import RecipeError
 from stillhouse.recipe.document import parse_yaml, read_mapping
 from stillhouse.recipe.refusal import default_at, refuse, validate
 from stillhouse.recipe.schema import Recipe
+from stillhouse.storage import local_path
 
 ENV_PREFIX = "STILLHOUSE_SET_"
 Tree = dict[str, Any]
@@ -149,11 +150,11 @@ def _is_folder(model: str, folder: Path) -> bool:
     return (
         model.startswith(("./", "../", "/", "~"))
         or model in (".", "..")
-        or ("://" not in model and not model.startswith("zoo:") and (folder / model).is_dir())
+        or ("://" not in model and not model.startswith("zoo:") and local_path(str(folder / model)).is_dir())
     )
 
 
 def _anchored(path: str, folder: Path) -> str:
     if "://" in path or not path:
         return path
-    return os.path.normpath(folder / Path(path).expanduser())
+    return os.path.normpath(folder / local_path(path))

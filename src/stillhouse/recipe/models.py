@@ -17,6 +17,7 @@ from stillhouse.errors import RecipeError, nearest
 from stillhouse.recipe.document import parse_yaml
 from stillhouse.recipe.sources import ZOO, tokenizer_digest
 from stillhouse.recipe.teacher import ModelRef
+from stillhouse.storage import local_path
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.tiktoken")
@@ -78,7 +79,10 @@ def find_folder(ref: ModelRef) -> Path | None:
     plain = ref.model.removeprefix("file://")
     if "://" in plain:
         raise RecipeError(f"model = {ref.model!r}: cannot be read; use a folder, zoo:<name> or hf://<repository>")
-    return Path(plain).expanduser()
+    try:
+        return local_path(plain)
+    except RecipeError as error:
+        raise RecipeError(f"model = {error}") from error
 
 
 def check_folder(name: str, folder: Path) -> None:

@@ -145,8 +145,11 @@ def find_plugins(config: Config) -> Iterator[tuple[str, Any]]:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """sha256 of the recipe in canonical JSON; of a resolved recipe it covers data, models and settings."""
-    return sha256_json(recipe.model_dump(mode="json", by_alias=True))
+    """sha256 of the recipe in canonical JSON; of a resolved recipe it covers data, models and settings.
+
+    Where it runs (``cluster``) does not change what it makes, and is not in it.
+    """
+    return sha256_json(recipe.model_dump(mode="json", by_alias=True, exclude={"cluster"}))
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

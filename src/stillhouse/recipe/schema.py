@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from stillhouse.recipe.base import Config
+from stillhouse.recipe.cluster import ClusterSection
 from stillhouse.recipe.data import DataConfig
 from stillhouse.recipe.evaluation import EvaluateSection, Gate, RegisterSection
 from stillhouse.recipe.filtering import FilterSection
@@ -38,3 +39,5 @@ class Recipe(Config):
     """Conditions of promotion."""
     register_: RegisterSection = Field(alias="register")
     """Registration and promotion."""
+    cluster: ClusterSection = ClusterSection()
+    """Where a run runs on Kubernetes; no part of what it makes."""

@@ -9,7 +9,8 @@ import pytest
 
 from stillhouse.errors import RecipeError
 from stillhouse.recipe import Recipe
-from stillhouse.recipe.check import check_recipe, find_custom
+from stillhouse.recipe.check import check_recipe
+from stillhouse.recipe.imports import find_custom
 
 Make = Callable[..., Recipe]
 ONE_LOCAL = "teacher.candidates=[{type: transformers, name: good, model: ./t}]"

@@ -77,7 +77,7 @@ def test_the_environment_reaches_lists_too(recipe_file: Path) -> None:
 REFUSALS = [
     ("train.lerning_rate=1", "train.lerning_rate = 1: no such key; did you mean learning_rate?"),
     ("learning_rate=1", "learning_rate = 1: no such key; did you mean train.learning_rate?"),
-    ("bogus.a=1", "bogus = {'a': 1}: no such key; known: data, evaluate, filter, gate"),
+    ("bogus.a=1", "bogus = {'a': 1}: no such key; known: cluster, data, evaluate, filter, gate"),
     ("teacher.candidates.0.modell=x", "0.modell = 'x': no such key of type transformers; did you mean model?"),
     ("train.tuning.rank=4", "train.tuning.rank = 4: no such key of type full"),
     ("train.objective.type=klx", "type = 'klx': no such type; did you mean kl? (one of custom, kl, sft)"),
