@@ -19,6 +19,8 @@ def train_student(
 ):
     """Train the student (and the control, where the recipe asks for one); a killed task goes on from its checkpoint.
 
+    On more than one node a TrainJob trains, and this task starts it and waits for its end.
+
     Args:
         student_model: Where training starts, as in the recipe's `student`.
         seed: Seed of the run.
@@ -30,7 +32,7 @@ def train_student(
         output_metrics: Losses, steps and tokens.
         output_report: Loss curves as a page.
     """
-    from stillhouse.entry import run_component
+    from stillhouse.launch.trainjob import run_component
 
     run_component(
         "train_student", {**train_config, "student": student_model, "seed": seed}, records=train_dataset,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stillhouse.errors import StillhouseError
+from stillhouse.errors import StillhouseError, printable
 from stillhouse.progress import EVENTS_ENV, Progress
 from stillhouse.summary import StageSummary
 
@@ -68,7 +68,7 @@ def exit_with(stage: str, error: StillhouseError) -> None:
     text = f"{type(error).__name__}: {error}"
     Progress(stage).fail(text, error.exit_code)
     if not os.environ.get(EVENTS_ENV):
-        print(f"{stage}: {text}", file=sys.stderr)
+        print(printable(f"{stage}: {text}"), file=sys.stderr)
     raise SystemExit(error.exit_code) from error
 
 

@@ -23,10 +23,11 @@ from stillhouse.training import loop
 from stillhouse.training.checkpoint import Checkpoints
 from stillhouse.training.compatibility import check_ids, check_teacher
 from stillhouse.training.data import Batches, Dataset, num_steps, pack
+from stillhouse.training.distributed import ALONE, Group
 from stillhouse.training.forward import Forward
 from stillhouse.training.loop import Run, TrainResult
 from stillhouse.training.metrics import Listener, Meter, Tracker
-from stillhouse.training.objectives.base import TEACHER_LOGITS
+from stillhouse.training.objectives.base import TEACHER_LOGITS, owned_modules
 from stillhouse.training.optimizer import learning_rate, make_optimizer
 from stillhouse.training.saving import weights_sha256
 from stillhouse.training.tuning import finish, prepare
@@ -51,6 +52,8 @@ class ArmOptions(TypedDict, total=False):
     """Put before the names of the metrics and the notes of the progress."""
     in_place: bool
     """Train ``loaded.model`` itself and not a copy: half the memory, and the caller must not use it any more."""
+    group: Group
+    """The processes that train together, each with the same arguments; only the first writes and reports."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,18 @@ def train_arm(
     """Train a copy of ``loaded.model`` on all of ``records`` (choose the positives before), whatever their role.
 
     Same arguments, same threads, same weights; with ``work`` also over kills. torch's global random state is left
-    as it was found.
+    as it was found. Several processes end with the weights of one but for rounding (and for dropout).
 
     Raises:
         RecipeError: nothing to train on, a teacher that does not fit, a loss that is no number, foreign checkpoints.
-        TransientError: a checkpoint cannot be written.
+        TransientError: a checkpoint cannot be written, or another process of the group ended.
     """
+    group = options.get("group", ALONE)
     data = make_dataset(loaded, records, train, options.get("builder"))
     per_step = train.batch_size * train.gradient_accumulation
     steps = options.get("steps") or train.steps or num_steps(len(data), per_step, train.epochs)
     teacher = options.get("teacher")
-    objective = plugins.build("objective", train.objective)
+    objective = _objective(train, loaded.device, seed)
     if teacher is not None and TEACHER_LOGITS in objective.needs:
         check_teacher(loaded, teacher, data)
     start = loaded.model if options.get("in_place") else copy.deepcopy(loaded.model)
@@ -100,16 +104,18 @@ def train_arm(
         forward = Forward(trained, objective.needs, teacher.model if teacher else None, train.dtype)
         run = Run(
             trained=trained,
-            batches=Batches(data, seed=seed, batch_size=train.batch_size, accumulation=train.gradient_accumulation),
+            batches=_batches(data, train, seed, group),
             forward=forward,
             objective=objective,
-            optimizer=make_optimizer(trained, train),
+            optimizer=make_optimizer(trained, train, owned_modules(objective).values()),
             schedule=lambda step: learning_rate(step, steps, train),
-            meter=_meter(steps, start.device, options),
+            meter=_meter(steps, start.device, options if group.is_main else {}),
             steps=steps,
             max_grad_norm=train.max_grad_norm,
             checkpoint_every=train.checkpoint_every,
-            checkpoints=_checkpoints(loaded, data, train, seed, steps, options),
+            checkpoints=_checkpoints(loaded, data, train, seed, steps, options) if group.is_main else None,
+            group=group,
+            seed=seed,
         )
         result = loop.train(run)
     return _result(finish(trained), result, data)
@@ -127,6 +133,23 @@ def make_dataset(
     data = pack((maker.build(record, loaded.tokenizer) for record in records), train.max_length, train.too_long)
     check_ids(loaded, data)
     return data
+
+
+def _objective(train: TrainSection, device: torch.device, seed: int) -> Any:
+    """The objective; modules that it owns start from ``seed`` and lie where the student does."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective = plugins.build("objective", train.objective)
+    for module in owned_modules(objective).values():
+        module.to(device)
+    return objective
+
+
+def _batches(data: Dataset, train: TrainSection, seed: int, group: Group) -> Batches:
+    accumulation = train.gradient_accumulation
+    return Batches(
+        data, seed=seed, batch_size=train.batch_size, accumulation=accumulation, rank=group.rank, size=group.size
+    )
 
 
 def _meter(steps: int, device: torch.device, options: ArmOptions) -> Meter:

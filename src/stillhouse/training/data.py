@@ -148,12 +148,24 @@ def num_steps(num_examples: int, per_step: int, epochs: float) -> int:
 
 
 class Batches:
-    """The micro-batches of each optimizer step."""
+    """The micro-batches of each optimizer step: all of them, or this process's share where ``size`` train together.
 
-    def __init__(self, dataset: Dataset, *, seed: int, batch_size: int, accumulation: int = 1) -> None:
+    Raises:
+        RecipeError: there are more processes than examples in a step.
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, seed: int, batch_size: int, accumulation: int = 1, rank: int = 0, size: int = 1
+    ) -> None:
         self.dataset = dataset
         self.per_step = batch_size * accumulation
         self.batch_size = batch_size
+        self.rank, self.size = rank, size
+        if size > self.per_step:
+            raise RecipeError(
+                f"train.batch_size * train.gradient_accumulation is {self.per_step}, but {size} processes share each "
+                "step; raise one of the two, or train with fewer processes"
+            )
         # Two orders are in use where a step reaches over the end of an epoch.
         self._order = lru_cache(maxsize=2)(lambda epoch: np.random.default_rng([seed, epoch]).permutation(len(dataset)))
 
@@ -164,18 +176,23 @@ class Batches:
         epochs, inside = np.divmod(places, size)
         return np.array([self._order(int(e))[i] for e, i in zip(epochs, inside, strict=True)], dtype=np.int64)
 
-    def step(self, step: int) -> list[Batch]:
-        """The micro-batches of ``step``: the same examples whatever the batch size, like lengths side by side."""
+    def step(self, step: int, rank: int | None = None) -> list[Batch]:
+        """The micro-batches of ``step``: the same examples whatever the batch size, like lengths side by side.
+
+        Of several processes each gets (``rank`` by default the own) examples of all lengths, one more than another
+        where they do not divide evenly; the total weight is that of the whole step for all.
+        """
         data = self.dataset
         rows = self.rows(step)
-        if len(rows) > self.batch_size:
+        if len(rows) > self.batch_size or self.size > 1:
             rows = rows[np.argsort(data.lengths[rows], kind="stable")]
         total = float(np.dot(data.weights[rows], data.lengths[rows] - data.prompts[rows]))
+        rows = rows[self.rank if rank is None else rank :: self.size]
         cuts = range(0, len(rows), self.batch_size)
         return [collate(data, rows[cut : cut + self.batch_size], total) for cut in cuts]
 
     def tokens(self, step: int) -> int:
-        """Supervised tokens of ``step``."""
+        """Supervised tokens of ``step``, over all processes."""
         rows = self.rows(step)
         return int((self.dataset.lengths[rows] - self.dataset.prompts[rows]).sum())
 

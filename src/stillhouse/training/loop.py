@@ -1,7 +1,8 @@
 """The loop: batches, gradients, steps, checkpoints. Does not know its objective, its model or where data come from.
 
 On one machine with one number of threads a run is a function of its parts: killed anywhere and run again, it goes on
-from the last checkpoint and ends with the same weights, bit for bit.
+from the last checkpoint and ends with the same weights, bit for bit. Several processes (``distributed``) take the
+same steps as one: each works on its share of a step, and gradients, losses and parts are sums over all of them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from stillhouse.errors import RecipeError
 from stillhouse.training.checkpoint import Checkpoint, Checkpoints
 from stillhouse.training.data import Batch, Batches
+from stillhouse.training.distributed import ALONE, Group
 from stillhouse.training.metrics import Meter, NotFinite, StepValues
-from stillhouse.training.objectives.base import Objective, Outputs
+from stillhouse.training.objectives.base import Objective, Outputs, owned_modules
 
 _MAX_NAMED = 8
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -25,7 +27,10 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The parts of a training. ``schedule`` maps a step (counted from 0) to its learning rate."""
+    """The parts of a training. ``schedule`` maps a step (counted from 0) to its learning rate.
+
+    ``seed`` counts only where a ``group`` of several processes trains; only its first process has ``checkpoints``.
+    """
 
     trained: nn.Module
     batches: Batches
@@ -38,10 +43,18 @@ class Run:
     max_grad_norm: float
     checkpoint_every: int
     checkpoints: Checkpoints | None = None
+    group: Group = ALONE
+    seed: int = 0
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name; tied weights once."""
-        return {name: parameter for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
+        """What is trained, by name; tied weights once. The objective's own come last, below ``objective``."""
+        named = {name: parameter for name, parameter in self.trained.named_parameters() if parameter.requires_grad}
+        mine = {id(parameter) for parameter in self.trained.parameters()}
+        for attribute, module in owned_modules(self.objective).items():
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad and id(parameter) not in mine:
+                    named[f"objective.{attribute}.{name}"] = parameter
+        return named
 
 
 @dataclass(frozen=True)
@@ -62,9 +75,10 @@ def train(run: Run) -> TrainResult:
     Raises:
         RecipeError: a loss or gradient is no number (it names the traces; the last good checkpoint is kept), or the
             checkpoints belong to another training.
-        TransientError: a checkpoint cannot be written.
+        TransientError: a checkpoint cannot be written, or another process of the group ended.
     """
     start, spent_s = _resume(run)
+    _same_everywhere(run)
     clock = time.monotonic() - spent_s
     parameters = list(run.parameters().values())
     device = parameters[0].device
@@ -85,47 +99,101 @@ def _step(run: Run, step: int, parameters: list[nn.Parameter], device: torch.dev
     rate = run.schedule(step)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    losses, parts = [], []
+    losses: list[Tensor] = []
+    parts: list[dict[str, Tensor]] = []
+    run.group.seed(run.seed, step)
     for batch in run.batches.step(step):
         on_device = batch.to(device)
         report = run.objective.loss(on_device, run.forward(on_device))
         report.total.backward()  # type: ignore[no-untyped-call]
         losses.append(report.total.detach())
         parts.append({**report.parts, **report.metrics})
+    if not run.group.is_alone:
+        losses, parts = _sum(run.group, parameters, losses, parts)
     norm = torch.nn.utils.clip_grad_norm_(parameters, run.max_grad_norm)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     return StepValues(losses, norm, rate, run.batches.tokens(step), parts)
 
 
+def _sum(
+    group: Group, parameters: list[nn.Parameter], losses: list[Tensor], parts: list[dict[str, Tensor]]
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Sum the gradients over all processes; the loss of each process and the sums of the parts, the same for all.
+
+    A parameter gets a gradient where any process has one: one that nobody used stays without, as alone.
+    """
+    used = group.anywhere([parameter.grad is not None for parameter in parameters])
+    for parameter, is_used in zip(parameters, used, strict=True):
+        if is_used and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    names = list(parts[0])
+    share = torch.stack(losses).sum().float()
+    row = torch.zeros(group.size + len(names), device=share.device)
+    row[group.rank] = share
+    for place, name in enumerate(names, start=group.size):
+        row[place] = torch.stack([part[name].detach().float() for part in parts]).sum()
+    group.sum([*(parameter.grad for parameter in parameters if parameter.grad is not None), row])
+    values = list(row.unbind())
+    return values[: group.size], [dict(zip(names, values[group.size :], strict=True))]
+
+
 def _resume(run: Run) -> tuple[int, float]:
     """Put the last checkpoint into ``run``; how many steps are done, and the seconds they took."""
     found = run.checkpoints.latest() if run.checkpoints else None
-    if found is None:
+    if found:
+        _restore(run, found)
+    told = (found.step, found.state["seconds"], found.state["meter"], list(found.optimizer)) if found else None
+    told = run.group.agree(told)
+    if told is None:
         return 0, 0.0
+    step, seconds, meter, moments = told
+    run.meter.restore(meter)
+    for name, parameter in run.parameters().items():
+        for key in _MOMENTS:
+            if f"{name}/{key}" in moments and not run.group.is_main:
+                like = torch.zeros((), device=parameter.device) if key == "step" else torch.zeros_like(parameter)
+                run.optimizer.state[parameter][key] = like
+    run.group.share(_moments(run).values())
+    if run.meter.listener:
+        run.meter.listener.say(f"{run.meter.name} continues after step {step} of {run.steps}".strip())
+    return step, float(seconds)
+
+
+def _restore(run: Run, found: Checkpoint) -> None:
     with torch.no_grad():
         for name, parameter in run.parameters().items():
             parameter.copy_(found.model[name])
-            # Cloned, because tensors read from a file need not be aligned as fresh ones are.
-            run.optimizer.state[parameter] = {
-                key: found.optimizer[f"{name}/{key}"].clone().to(parameter.device) for key in _MOMENTS
-            }
-    run.meter.restore(found.state["meter"])
+            for key in _MOMENTS:
+                if f"{name}/{key}" in found.optimizer:
+                    # Cloned, because tensors read from a file need not be aligned as fresh ones are.
+                    read = found.optimizer[f"{name}/{key}"].clone().to(parameter.device)
+                    run.optimizer.state[parameter][key] = read
     _set_random_states(found.state["random"])
-    if run.meter.listener:
-        run.meter.listener.say(f"{run.meter.name} continues after step {found.step} of {run.steps}".strip())
-    return found.step, float(found.state["seconds"])
+
+
+def _same_everywhere(run: Run) -> None:
+    """All processes start from the weights of the first; so do the modules that the objective owns."""
+    with torch.no_grad():
+        run.group.share(parameter.data for parameter in run.parameters().values())
+        for module in owned_modules(run.objective).values():
+            run.group.share(module.buffers())
+            run.group.share(parameter.data for parameter in module.parameters() if not parameter.requires_grad)
+
+
+def _moments(run: Run) -> dict[str, Tensor]:
+    """The optimizer's tensors by parameter and moment. A parameter that never had a gradient has none."""
+    return {
+        f"{name}/{key}": run.optimizer.state[parameter][key]
+        for name, parameter in run.parameters().items()
+        for key in _MOMENTS
+        if key in run.optimizer.state[parameter]
+    }
 
 
 def _save(run: Run, checkpoints: Checkpoints, step: int, seconds: float) -> None:
-    parameters = run.parameters()
-    moments: dict[str, Tensor] = {
-        f"{name}/{key}": run.optimizer.state[parameter][key]
-        for name, parameter in parameters.items()
-        for key in _MOMENTS
-    }
     state = {"meter": run.meter.state(), "seconds": round(seconds, 3), "random": _random_states()}
-    checkpoints.save(Checkpoint(step, parameters, moments, state))
+    checkpoints.save(Checkpoint(step, run.parameters(), _moments(run), state))
 
 
 def _random_states() -> dict[str, list[str] | str]:
@@ -148,8 +216,12 @@ def _unhex(text: str) -> Tensor:
 
 
 def _explain(run: Run, error: NotFinite) -> RecipeError:
-    batches = run.batches.step(error.step)
-    chosen = batches if error.micro is None else [batches[error.micro]]
+    if run.group.is_alone:
+        batches = run.batches.step(error.step)
+        chosen = batches if error.micro is None else [batches[error.micro]]
+    else:  # the losses are told apart by process
+        ranks = range(run.group.size) if error.micro is None else [error.micro]
+        chosen = [batch for rank in ranks for batch in run.batches.step(error.step, rank)]
     keys = [key for batch in chosen for key in batch.keys]
     named = ", ".join(keys[:_MAX_NAMED]) + (f" and {len(keys) - _MAX_NAMED} more" if len(keys) > _MAX_NAMED else "")
     saved = run.checkpoints.steps() if run.checkpoints else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -10,12 +11,15 @@ from torch import nn
 from stillhouse.recipe.training import TrainSection
 
 
-def make_optimizer(module: nn.Module, train: TrainSection) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, float32; weight decay on matrices only (gains and biases stay free)."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def make_optimizer(module: nn.Module, train: TrainSection, owned: Iterable[nn.Module] = ()) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters of ``module`` and ``owned``, float32; weight decay on matrices only (gains
+    and biases stay free).
+    """
+    modules = nn.ModuleList([module, *owned])
+    parameters = [parameter for parameter in modules.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    others = [parameter for parameter in parameters if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=train.learning_rate, fused=fused)
 

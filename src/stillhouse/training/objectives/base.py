@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from stillhouse.training.data import Batch
 
@@ -43,7 +43,11 @@ class LossReport:
 
 
 class Objective(Protocol):
-    """A pure function of a batch and its outputs."""
+    """A pure function of a batch and its outputs.
+
+    It may own modules (a projection, say), as attributes or by being one: their trainable parameters are trained and
+    kept in checkpoints with the student's, and are the same in all processes. They are no part of the student.
+    """
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -53,6 +57,13 @@ class Objective(Protocol):
     def loss(self, batch: Batch, outputs: Outputs) -> LossReport:
         """This micro-batch's share of the step's loss."""
         ...
+
+
+def owned_modules(objective: Objective) -> dict[str, nn.Module]:
+    """The modules that ``objective`` owns, by the name of their attribute."""
+    if isinstance(objective, nn.Module):
+        return {"self": objective}
+    return {name: value for name, value in getattr(objective, "__dict__", {}).items() if isinstance(value, nn.Module)}
 
 
 def share_of_step(values_N: Tensor, batch: Batch) -> Tensor:
