@@ -30,18 +30,26 @@ class Rest:
             RecipeError: the service is not configured, or refuses the request (400, 401, 403, 404, 422).
             TransientError: it does not answer, is throttling (429) or failing (5xx).
         """
-        if not self.base:
-            raise RecipeError(f"{self.name} is not configured; set {self._setting} (chart value) for the operator")
-        try:
-            answer = await self._open().request(
-                method, f"{self.base}{path}", params=dict(params or {}), json=json, headers=self._headers()
-            )
-        except httpx.HTTPError as error:
-            raise TransientError(f"{self.name} at {self.base} does not answer ({type(error).__name__})") from error
+        answer = await self._ask(method, path, params, json)
         if answer.status_code == 404 and missing is not ...:
             return missing
         self._refuse(answer, path)
         return answer.json() if answer.content else {}
+
+    async def content(self, path: str, params: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Status and body of a GET, whatever they are. Raises as ``call`` where there is no answer at all."""
+        answer = await self._ask("GET", path, params, None)
+        return answer.status_code, answer.content
+
+    async def _ask(self, method: str, path: str, params: Mapping[str, Any] | None, json: Any) -> httpx.Response:
+        if not self.base:
+            raise RecipeError(f"{self.name} is not configured; set {self._setting} (chart value) for the operator")
+        try:
+            return await self._open().request(
+                method, f"{self.base}{path}", params=dict(params or {}), json=json, headers=self._headers()
+            )
+        except httpx.HTTPError as error:
+            raise TransientError(f"{self.name} at {self.base} does not answer ({type(error).__name__})") from error
 
     async def close(self) -> None:
         if self._client is not None:

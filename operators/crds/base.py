@@ -105,7 +105,7 @@ class Kind:
                 "kind": {"type": "string"},
                 "metadata": {"type": "object"},
                 "spec": structural(self.spec),
-                "status": structural(self.status),
+                "status": _undefaulted(structural(self.status)),
             },
         }
         if self.rules:
@@ -143,6 +143,19 @@ def structural(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(by_alias=True, mode="validation")
     rules = {part.__name__: part.cel for part in _parts()}
     return _written_out(schema, schema.get("$defs", {}), rules, model.__name__)
+
+
+def _undefaulted(schema: Any) -> Any:
+    """``schema`` without defaults: a status says only what was written, or it would differ from it at every look."""
+    if isinstance(schema, Mapping):
+        return {
+            key: {name: _undefaulted(part) for name, part in value.items()}
+            if key == "properties"
+            else _undefaulted(value)
+            for key, value in schema.items()
+            if key != "default"
+        }
+    return [_undefaulted(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _parts() -> list[type[Any]]:
