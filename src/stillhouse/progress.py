@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillhouse.errors import printable
+
 EVENTS_ENV = "STILLHOUSE_EVENTS"
 _INTERVAL_S = 1.0
 _EVENT_INTERVAL_S = 0.1
@@ -54,7 +56,7 @@ class Progress:
         target = os.environ.get(EVENTS_ENV)
         if not target:
             name = f"{self.stage}[{self.part}]" if self.part else self.stage
-            print(f"{name}: {line}", file=sys.stderr, flush=True)
+            print(printable(f"{name}: {line}"), file=sys.stderr, flush=True)
             return
         payload = {"stage": self.stage, "part": self.part, **event}
         with Path(target).open("ab", buffering=0) as stream:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CACHE_ENV = "STILLHOUSE_CACHE"
 _ENDPOINTS = ("MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _BLOCK = 1 << 20
+_LONGEST_NAME = 60
+"""Characters of a downloaded file's name; the end is kept, because the suffix tells its kind."""
 _CREDENTIAL_CODES = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 _MISSING_CODES = {"NoSuchBucket": "no such bucket", "NoSuchKey": "no such key", "NoSuchObject": "no such key"}
 
@@ -64,6 +66,21 @@ def cache_folder(env: Mapping[str, str] | None = None) -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "stillhouse"
 
 
+def local_path(text: str) -> Path:
+    """``text`` as a path of this machine, ``~`` written out.
+
+    Raises:
+        RecipeError: it can be none: a name that is too long, an unknown user, a folder that may not be entered.
+    """
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError) as error:
+        what = getattr(error, "strerror", None) or "no such user"
+        raise RecipeError(f"{text[:80]!r}: cannot be a path here ({what})") from error
+    return path
+
+
 def fetch(uri: str, cache: Path, settings: S3Settings | None = None) -> Path:
     """A local file with the content of ``uri``; S3 objects are kept in ``cache`` and fetched again when changed.
 
@@ -84,7 +101,7 @@ def fetch(uri: str, cache: Path, settings: S3Settings | None = None) -> Path:
         try:
             etag = response.headers.get("etag", "")
             place = hashlib.sha256(f"{chosen.endpoint} {bucket} {key} {etag}".encode()).hexdigest()[:16]
-            target = cache / "s3" / place / Path(key).name
+            target = cache / "s3" / place / Path(key).name[-_LONGEST_NAME:]
             if not target.is_file():
                 _replace(target, lambda partial: _write(response, partial))
         finally:
@@ -114,9 +131,9 @@ def put(path: Path, uri: str, settings: S3Settings | None = None) -> None:
 def _local_path(uri: str) -> Path | None:
     scheme, separator, rest = uri.partition("://")
     if not separator:
-        return Path(uri).expanduser()
+        return local_path(uri)
     if scheme == "file":
-        return Path(unquote(rest.removeprefix("localhost")))
+        return local_path(unquote(rest.removeprefix("localhost")))
     if scheme == "s3":
         return None
     raise RecipeError(f"{uri}: cannot be read; use a path, file:// or s3://bucket/key")
@@ -196,6 +213,8 @@ def _s3_errors(uri: str, settings: S3Settings) -> Iterator[None]:
         if status >= 500 or status == 429 or error.code in ("SlowDown", "RequestTimeout"):
             raise TransientError(f"{where}: {error.code or status}; the server is in trouble, run again") from error
         raise RecipeError(f"{where}: {error.code}: {error.message}") from error
+    except ValueError as error:  # the client's own checks of names
+        raise RecipeError(f"{where}: {error}; correct the address") from error
     except ServerError as error:
         raise TransientError(f"{where}: HTTP {error.status_code}; the server is in trouble, run again") from error
     except InvalidResponseError as error:

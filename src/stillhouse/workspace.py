@@ -18,6 +18,8 @@ from pathlib import Path
 
 from stillhouse.errors import RecipeError
 
+_LONGEST_NAME = 200
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -53,6 +55,13 @@ class Workspace:
         return self.root / "work" / stage / key
 
     def run(self, name: str) -> Path:
+        """The folder of the run called ``name``.
+
+        Raises:
+            RecipeError: the name is not that of one folder (``../other``, an absolute path, control characters).
+        """
+        if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+            raise RecipeError(f"run name {name[:80]!r}: must be one folder's name, at most {_LONGEST_NAME} bytes long")
         return self.root / "runs" / name
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ _CONFIG = "config.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tokenizer.tiktoken")
 _CONTENT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+_SAFE = {"local_files_only": True, "trust_remote_code": False}
+"""Code that came with a model never runs, and transformers does not ask for it on the terminal."""
 _FROM_HUB = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", "LICENSE*", "README.md")
 
 
@@ -90,9 +93,9 @@ def load(ref: ModelRef, dtype: str = "float32", device: str | None = None) -> Lo
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_SAFE)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), weights_only=True, **_SAFE)
+    except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RecipeError(
             f"model {ref.model}: transformers cannot load {folder} ({first_line}); check that the download is complete"

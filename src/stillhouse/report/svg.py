@@ -25,7 +25,7 @@ class Canvas:
 
     def text(self, x: float, y: float, content: str, cls: str = "", anchor: str = "start") -> None:
         self._parts.append(
-            f'<text x="{_n(x)}" y="{_n(y)}" class="{cls}" text-anchor="{anchor}">{escape(content)}</text>'
+            f'<text x="{_n(x)}" y="{_n(y)}" class="{escape(cls)}" text-anchor="{anchor}">{escape(content)}</text>'
         )
 
     def heading(self, x: float, y: float, title: str, note: str) -> None:
@@ -41,18 +41,18 @@ class Canvas:
         """A box; ``title`` shows on hover and is read aloud."""
         tip = f"<title>{escape(title)}</title>" if title else ""
         size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(height)}" rx="{_n(radius)}"'
-        self._parts.append(f'<rect {size} class="{cls}">{tip}</rect>')
+        self._parts.append(f'<rect {size} class="{escape(cls)}">{tip}</rect>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, cls: str) -> None:
-        self._parts.append(f'<line x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}" class="{cls}"/>')
+        self._parts.append(f'<line x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}" class="{escape(cls)}"/>')
 
     def circle(self, x: float, y: float, radius: float, cls: str) -> None:
-        self._parts.append(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}" class="{cls}"/>')
+        self._parts.append(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{_n(radius)}" class="{escape(cls)}"/>')
 
     def path(self, points: list[tuple[float, float]], cls: str) -> None:
         """A polyline."""
         steps = "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
-        self._parts.append(f'<path d="M{steps}" class="{cls}"/>')
+        self._parts.append(f'<path d="M{steps}" class="{escape(cls)}"/>')
 
     def render(self, label: str, *, standalone: bool = False, cls: str = "") -> Markup:
         """The drawing as ``<svg>``; ``label`` is its text alternative."""
@@ -61,7 +61,7 @@ class Canvas:
         style = f"<style>{style_sheet()} svg{{background:var(--card)}}</style>" if standalone else ""
         space = ' xmlns="http://www.w3.org/2000/svg"' if standalone else ""
         return Markup(
-            f'<svg{space} {size} class="plot {cls}" role="img" aria-label="{escape(label)}">'
+            f'<svg{space} {size} class="plot {escape(cls)}" role="img" aria-label="{escape(label)}">'
             f"<title>{escape(label)}</title>{style}{inside}</svg>"
         )
 

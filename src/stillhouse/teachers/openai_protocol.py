@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
+from stillhouse.errors import printable
 from stillhouse.models.requests import ChatRequest, Reply, failed
 from stillhouse.recipe.teacher import Sampling
 
@@ -83,8 +84,8 @@ def _storable(text: str) -> str:
 
 
 def error_text(status: int, text: str, secret: str) -> str:
-    """One short line of a failed response, never with the key in it."""
-    words = " ".join(text.split())
+    """One short line of a failed response, never with the key or a terminal's control characters in it."""
+    words = printable(" ".join(text.split()))
     return f"HTTP {status}: {words.replace(secret, '***') if secret else words}"[:_ERROR_LENGTH]
 
 
