@@ -33,6 +33,10 @@ class QuotaExceeded(TransientError):
     """The namespace's quota is used up; what is wanted fits once something else is gone."""
 
 
+class NameTaken(TransientError):
+    """An object of that name is there and belongs to somebody else, or to one of that name that is being deleted."""
+
+
 def backoff_s(failures: int, error: BaseException | None = None) -> float:
     """Seconds before try number ``failures`` + 1: doubling, capped, 10 % jitter; never sooner than asked."""
     wait = min(LONGEST_S, FIRST_S * 2.0 ** max(0, failures - 1))

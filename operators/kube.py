@@ -16,7 +16,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import PatchType
 
-from operators.errors import Conflict, QuotaExceeded, Throttled
+from operators.errors import Conflict, NameTaken, QuotaExceeded, Throttled
 from operators.resources import MANIFEST_HASH, Body, Resource, covers
 from stillhouse.digest import sha256_json
 from stillhouse.errors import RecipeError, StillhouseError, TransientError
@@ -115,12 +115,19 @@ class Kube:
         meta = body["metadata"]
         await self.patch(resource, meta["namespace"], meta["name"], {"status": {**gone, **status}}, status=True)
 
-    async def apply(self, resource: Resource, body: Body) -> str:
-        """Make the object as ``body`` says (server-side apply, ours wins): ``created``, ``changed`` or ``same``."""
+    async def apply(self, resource: Resource, body: Body, *, owned: bool = False) -> str:
+        """Make the object as ``body`` says (server-side apply, ours wins): ``created``, ``changed`` or ``same``.
+
+        Raises:
+            NameTaken: with ``owned``, where an object of that name does not have the owner that ``body`` has.
+        """
         wanted = {**body, "metadata": {**body["metadata"]}}
         meta = wanted["metadata"]
         meta["annotations"] = {**(meta.get("annotations") or {}), MANIFEST_HASH: sha256_json(dict(body))}
         observed = await self.get(resource, meta["namespace"], meta["name"])
+        if owned and observed is not None and not _owners(observed) & _owners(body):
+            where = f"{resource.kind} {meta['namespace']}/{meta['name']}"
+            raise NameTaken(f"{where}: is there and belongs to somebody else; delete it, or choose another name")
         if observed is not None and covers(observed, wanted):
             return "same"
         try:
@@ -142,6 +149,10 @@ class Kube:
 
 def _open(server: str) -> KubeConfig:
     return KubeConfig.from_one(cluster=Cluster(server=server), user=User())
+
+
+def _owners(body: Body) -> set[str]:
+    return {row["uid"] for row in body["metadata"].get("ownerReferences") or ()}
 
 
 def _plain(item: Any) -> dict[str, Any]:

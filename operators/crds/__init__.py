@@ -10,6 +10,9 @@ from operators.crds.base import Kind
 
 def kinds() -> tuple[Kind, ...]:
     """Every kind of the group."""
-    from operators.crds import promotion, run, schedule, teacher
+    from operators.crds.promotion import KIND as PROMOTION
+    from operators.crds.run import KIND as RUN
+    from operators.crds.schedule import KIND as SCHEDULE
+    from operators.crds.teacher import KIND as TEACHER
 
-    return schedule.KIND, run.KIND, promotion.KIND, teacher.KIND
+    return SCHEDULE, RUN, PROMOTION, TEACHER

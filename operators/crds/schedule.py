@@ -84,7 +84,7 @@ class ScheduleSpec(Spec):
     max_catch_up: Annotated[int, Field(ge=1, le=100)] = 10
     """The most times that are made up for at once, the latest ones."""
     jitter_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
-    """Start each run up to this much later, by a hash of the schedule and the time; at most half the way to the next."""
+    """Start each run up to this much later, by a hash of schedule and time; at most half the way to the next one."""
     successful_runs_history_limit: Annotated[int, Field(ge=0, le=1000)] = 3
     """Finished runs to keep that have succeeded."""
     failed_runs_history_limit: Annotated[int, Field(ge=0, le=1000)] = 1

@@ -1,4 +1,4 @@
-"""``TeacherServer``: a teacher served by vLLM while somebody needs it. What may be written, not what is done with it."""
+"""``TeacherServer``: a teacher that vLLM serves while somebody needs it. What may be written in one."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class ServerAutoscaling(Spec):
     )
 
     type: Literal["none", "hpa", "keda"] = "none"
-    """``none``: spec.replicas. ``hpa``: a HorizontalPodAutoscaler. ``keda``: a ScaledObject (KEDA must be installed)."""
+    """``none``: spec.replicas. ``hpa``: a HorizontalPodAutoscaler. ``keda``: a ScaledObject; needs KEDA."""
     min_replicas: int = Field(default=1, ge=1, le=1000)
     """Fewest replicas while it is needed."""
     max_replicas: int = Field(default=1, ge=1, le=1000)

@@ -60,7 +60,8 @@ class Version:
     def tagged(self, key: str, value: str) -> Version:
         """The version with one of our tags set."""
         names = {STATUS_TAG: "validation", PROMOTED_TAG: "promoted_over", ROLLED_BACK_TAG: "rolled_back"}
-        return replace(self, **{names[key]: value})
+        changes: dict[str, Any] = {names[key]: value}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def manifests(
         AUTOSCALER: _horizontal(name, spec) if scaling.type == "hpa" else None,
         SCALED_OBJECT: _keda(name, spec) if scaling.type == "keda" and wanted else None,
     }
-    return {resource: part and _object(body, resource, part) for resource, part in parts.items()}
+    return {kind: None if part is None else _object(body, kind, part) for kind, part in parts.items()}
 
 
 def _object(body: Body, resource: Resource, spec: Mapping[str, Any]) -> dict[str, Any]:

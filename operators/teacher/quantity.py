@@ -1,4 +1,4 @@
-"""Kubernetes quantities as the API server writes them back: what is compared with an observed object must look alike."""
+"""Kubernetes quantities as the API server writes them back: what is compared with what is there must look like it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ def canonical(text: str) -> str:
     """
     suffix = text.lstrip("0123456789.")
     number = Fraction(text[: len(text) - len(suffix)])
+    if not number:
+        return "0"
     if suffix.endswith("i"):
         power = _BINARY.index(suffix)
         while power and number.denominator != 1:
             number, power = number * 1024, power - 1
         if number.denominator == 1:
-            while number and power < len(_BINARY) - 1 and number % 1024 == 0:
+            while power < len(_BINARY) - 1 and number % 1024 == 0:
                 number, power = number / 1024, power + 1
             return f"{number}{_BINARY[power]}"
         suffix = ""
@@ -31,6 +33,6 @@ def canonical(text: str) -> str:
     if number.denominator != 1:
         # Finer than a thousandth: Kubernetes rounds up.
         number = Fraction(-(-number.numerator // number.denominator))
-    while number and power < len(_DECIMAL) - 1 and number % 1000 == 0:
+    while power < len(_DECIMAL) - 1 and number % 1000 == 0:
         number, power = number / 1000, power + 1
-    return f"{number}{_DECIMAL[power]}" if number else "0"
+    return f"{number}{_DECIMAL[power]}"

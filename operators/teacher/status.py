@@ -74,7 +74,7 @@ def fold(body: Body, spec: TeacherServerSpec, plan: Plan, saw: Seen, now: dateti
     status |= {key: value for key, value in times.items() if value}
     rows = before.get("conditions") or ()
     short = ready and saw.ready < plan.replicas
-    degraded = phase == "Failed" or bool(plan.wanted and saw.trouble) or short
+    degraded = phase == "Failed" or saw.trouble is not None or short
     why = saw.trouble.text if saw.trouble else text
     for kind, holds, word, words in (
         ("SpecValid", True, "Valid", "the spec can be served"),
@@ -139,26 +139,18 @@ def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, str,
 
     Once for each change of the phase, and once for each new reason while it does not start.
     """
-    phase, was = after["phase"], before.get("phase", "")
-    if phase != was:
-        names = {"Ready": "TeacherReady", "Idle": "ScaledToZero", "Failed": "TeacherFailed", "Starting": "TeacherStarting"}
-        if phase in ("Starting", "Failed"):
-            return names[phase], _event_text(after), phase == "Failed" or _troubled(after) is not None
-        if phase == "Idle" and was in ("", "Stopping", "Invalid"):
-            return None
-        return names.get(phase, "TeacherStopping"), after["message"], False
-    trouble = _troubled(after)
-    if phase in ("Starting", "Ready") and trouble and trouble != _troubled(before):
-        row = condition(after["conditions"], "Degraded") or {}
-        return trouble, row.get("message", ""), True
-    return None
-
-
-def _event_text(after: Mapping[str, Any]) -> str:
-    if after["phase"] == "Failed" or _troubled(after):
-        return str(after["message"])
-    need = condition(after["conditions"], "Needed") or {}
-    return f"starting {after['replicas']} replicas: {need.get('message', '')}"
+    phase, was, trouble = after["phase"], before.get("phase", ""), _troubled(after)
+    if phase != was and phase == "Failed":
+        return "TeacherFailed", after["message"], True
+    if trouble and trouble != _troubled(before):
+        return trouble, (condition(after["conditions"], "Degraded") or {})["message"], True
+    if phase == was or (phase == "Idle" and was in ("", "Stopping", "Invalid")):
+        return None
+    if phase == "Starting":
+        need = condition(after["conditions"], "Needed") or {}
+        return "TeacherStarting", f"starting {after['replicas']} replicas: {need['message']}", False
+    names = {"Ready": "TeacherReady", "Idle": "TeacherStopped", "Stopping": "TeacherStopping"}
+    return names[phase], after["message"], False
 
 
 def _troubled(status: Mapping[str, Any]) -> str | None:

@@ -41,12 +41,15 @@ def find(deployment: Body | None, pods: Iterable[Body]) -> Trouble | None:
 
 
 def told(reason: str, text: str) -> Trouble:
-    """One line with the advice that belongs to ``reason``; what came from a container is cut and made harmless."""
+    """One line with the advice that belongs to ``reason``; what came from outside is made harmless."""
     words = printable(without_secrets(" ".join(text.split())))
-    if len(words) > _LENGTH:
-        # The last words of a crash say more than the first.
-        words = "... " + words[-_LENGTH:]
     return Trouble(reason, f"{words}; {_ADVICE[reason]}" if words else _ADVICE[reason])
+
+
+def _last(words: str) -> str:
+    """The end of a container's last words: of a crash it says more than the beginning."""
+    line = " ".join(words.split())
+    return line if len(line) <= _LENGTH else f"... {line[-_LENGTH:]}"
 
 
 def _of_deployment(deployment: Body) -> Iterator[Trouble]:
@@ -73,13 +76,15 @@ def _of_container(pod: str, row: Mapping[str, Any]) -> Trouble | None:
     waiting = (row.get("state") or {}).get("waiting") or {}
     reason, text = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _IMAGE:
-        return told("ImagePullBackOff", f"{where}: the image cannot be pulled ({reason}: {text or row.get('image', '')})")
+        return told(
+            "ImagePullBackOff", f"{where}: the image cannot be pulled ({reason}: {text or row.get('image', '')})"
+        )
     if reason in _BEGIN:
         return told("CreateContainerConfigError", f"{where}: {text or reason}")
     ended = (row.get("state") or {}).get("terminated") or (row.get("lastState") or {}).get("terminated") or {}
     if ended.get("reason") == "OOMKilled" and not row.get("ready"):
         return told("OOMKilled", f"{where}: was killed because it used more memory than its limit")
     if reason == "CrashLoopBackOff" or (ended.get("exitCode") and not row.get("ready")):
-        words = ended.get("message") or text
+        words = _last(ended.get("message") or text)
         return told("CrashLoopBackOff", f"{where}: ended with {ended.get('exitCode', '?')} ({words})")
     return None

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stillhouse.entry import exit_with
 from stillhouse.errors import TransientError
 from stillhouse.lineage.parents import KFP_RUN_ENV, KFP_RUN_TAG, KIND_TAG, tell_outcome, told_error
 from stillhouse.recipe.parameters import from_parameters
@@ -95,7 +96,10 @@ def report_run(
         target.write_text(html, encoding="utf-8")
     write_facts(facts, folder)
     status = "FAILED" if facts.status == "failed" else "FINISHED"
-    tell_outcome(space, name, status, folder / REPORT_NAME, outcome_tags(facts, os.environ), os.environ)
+    try:
+        tell_outcome(space, name, status, folder / REPORT_NAME, outcome_tags(facts, os.environ), os.environ)
+    except TransientError as away:
+        exit_with("report_run", TransientError(f"the report is written ({folder / REPORT_NAME}), but {away}"))
     return facts
 
 

@@ -21,8 +21,10 @@ def merged(*parts: Values) -> Values:
     for part in parts:
         for key, value in part.items():
             old = result.get(key)
-            both = isinstance(value, dict) and isinstance(old, dict)
-            result[key] = merged(old, value) if both else deepcopy(value)
+            if isinstance(value, dict) and isinstance(old, dict):
+                result[key] = merged(old, value)
+            else:
+                result[key] = deepcopy(value)
     return result
 
 

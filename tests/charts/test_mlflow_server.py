@@ -1,4 +1,4 @@
-"""The MLflow of the chart, by its own command lines: migrated, started, asked by its service's name, artifacts in S3."""
+"""The MLflow of the chart, by its own command lines: migrated, started, asked by its service's name, storing in S3."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ def _containers(render: Render) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_mlflow_knows_every_option_that_it_is_given(render: Render) -> None:
     server, job = _containers(render)
-    program = "import mlflow.cli as c; print(*(o for p in c.server.params for o in p.opts)); print(*c.cli.commands['db'].commands)"
+    program = (
+        "import mlflow.cli as c\n"
+        "print(*(o for p in c.server.params for o in p.opts))\n"
+        "print(*c.cli.commands['db'].commands)"
+    )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
     options, verbs = (line.split() for line in done.stdout.splitlines()[-2:])
     assert server["command"] == ["mlflow", "server"]
@@ -58,7 +62,7 @@ def s3() -> Iterator[str]:
 
 
 def _environment(container: dict[str, Any], database: str, store: str, home: Path) -> dict[str, str]:
-    """The container's environment, with a database and a store of this machine and the values that Secrets would give."""
+    """The container's environment, with a database and a store of this machine, and values for what Secrets give."""
     env = {item["name"]: item.get("value", "from-a-secret") for item in container["env"]}
     here = {"MLFLOW_BACKEND_STORE_URI": database, "HOME": str(home), "TMPDIR": str(home), "PYTHONWARNINGS": "ignore"}
     env.update({key: value for key, value in here.items() if key in env or key != "MLFLOW_BACKEND_STORE_URI"})

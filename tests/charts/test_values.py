@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from operators.resources import GROUP, RESOURCES
+from operators.teacher.manifests import OPERATOR_LABELS
 from stillhouse import __version__
 from tests.charts.conftest import CHART, ROOT, Helm, Render
 from tests.charts.matrix import BUNDLED, EXTERNAL, MATRIX, MLFLOW, POSTGRESQL, SEAWEEDFS, TEAMS, merged
@@ -184,6 +185,16 @@ def test_the_operators_settings_carry_the_values(render: Render) -> None:
     assert "MLFLOW_TRACKING_URI" not in alone
     everywhere = {item["name"]: item.get("value") for item in _operator(render(MATRIX["cluster-wide"]))["env"]}
     assert everywhere["STILLHOUSE_WATCH_NAMESPACES"] == ""
+
+
+def test_a_teachers_policy_recognizes_the_operators_pods(render: Render) -> None:
+    for values in ({}, MATRIX["everything"]):
+        [labels] = [
+            item["spec"]["template"]["metadata"]["labels"]
+            for item in render(values)
+            if item["kind"] == "Deployment" and item["metadata"]["name"].endswith("-operator")
+        ]
+        assert labels.items() >= OPERATOR_LABELS.items()
 
 
 def test_the_token_for_kfp_has_its_audience_and_lies_where_the_operator_looks(render: Render) -> None:

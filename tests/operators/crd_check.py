@@ -25,8 +25,8 @@ _ENV = cel.NewEnv(
     extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
 )
 _KEYWORDS = frozenset(
-    "true false null in as break const continue else for function if import let loop package namespace return var void"
-    " while".split()
+    ["as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop"]
+    + ["namespace", "null", "package", "return", "true", "var", "void", "while"]
 )
 
 

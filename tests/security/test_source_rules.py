@@ -61,7 +61,7 @@ def offences(source: str) -> Iterator[tuple[int, str]]:
         node.name
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and any(_dotted(base, names) == "yaml.SafeLoader" for base in node.bases)
-    } | {"yaml.SafeLoader", "yaml.CSafeLoader"}
+    } | {"yaml.SafeLoader", "yaml.CSafeLoader", *_other_names_of_safe_loaders(tree)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = _dotted(node.func, names)
@@ -98,6 +98,16 @@ def _wrong(node: ast.Call, called: str, safe_loaders: set[str], names: dict[str,
         yield f"{called}: SQL put together from parts; use parameters"
     if called in ("markupsafe.Markup", "Markup") and node.args and _built(node.args[0]) and not _escaped(node.args[0]):
         yield "Markup put together from parts that are not escaped"
+
+
+def _other_names_of_safe_loaders(tree: ast.AST) -> Iterator[str]:
+    """``L = yaml.SafeLoader`` and ``L = getattr(yaml, "CSafeLoader", yaml.SafeLoader)``."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            said = ast.unparse(node.value)
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if re.fullmatch(r"yaml\.C?SafeLoader|getattr\(yaml, 'C?SafeLoader', yaml\.SafeLoader\)", said):
+                yield from (ast.unparse(target) for target in targets)
 
 
 def _is(node: ast.expr | None, value: bool) -> bool:
@@ -173,6 +183,8 @@ def test_no_line_breaks_the_rules() -> None:
         "import yaml; yaml.load(x)",
         "import yaml; yaml.load(x, Loader=yaml.Loader)",
         "import yaml; yaml.load(x, Loader=yaml.FullLoader)",
+        "import yaml; L = yaml.Loader; yaml.load(x, Loader=L)",
+        "import yaml; L = getattr(yaml, 'CLoader', yaml.SafeLoader); yaml.load(x, Loader=L)",
         "import torch; torch.load(f)",
         "import torch; torch.load(f, weights_only=False)",
         "import numpy as np; np.load(f, allow_pickle=True)",
@@ -205,6 +217,7 @@ def test_each_rule_sees_what_it_forbids(line: str) -> None:
         "import subprocess; subprocess.run([x, y], check=True)",
         "model.eval()",
         "re.compile(x)",
+        "import yaml\nL = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)\nyaml.load(x, Loader=L)",
         "import yaml\nclass L(yaml.SafeLoader): pass\nyaml.load(x, Loader=L)",
         "import torch; torch.load(f, weights_only=True)",
         "from transformers import AutoModel; AutoModel.from_pretrained(f, **_SAFE)",

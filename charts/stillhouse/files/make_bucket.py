@@ -1,6 +1,7 @@
 """Make the bucket of the bundled object store; done is done. Runs in the stillhouse image.
 
-Reads MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, BUCKET, and WAIT_S: how long the store may take.
+Reads MLFLOW_S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, BUCKET, and WAIT_S: how long the
+store may take.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Wait until the database's schema is the one of this MLflow. Runs in the MLflow image, before its server.
 
-The server makes missing tables by itself; beside the migrations Job that would be two at once. Reads MLFLOW_BACKEND_STORE_URI (never
-printed) and WAIT_S. Uses alembic's own interface and MLflow's migrations folder; imports nothing of MLflow.
+The server makes missing tables by itself; beside the migrations Job that would be two at once. Reads
+MLFLOW_BACKEND_STORE_URI (never printed) and WAIT_S. Relies on alembic's own interface and on where MLflow keeps its
+migrations, on no function of MLflow's.
 """
 
 import importlib.util

@@ -20,11 +20,8 @@
   resources: [configmaps, pods]
   verbs: [get, list, watch]
 - apiGroups: [""]
-  resources: [resourcequotas]
-  verbs: [get, list]
-- apiGroups: [""]
   resources: [events]
-  verbs: [get, list, create, patch]
+  verbs: [create]
 # What a TeacherServer consists of.
 - apiGroups: [""]
   resources: [services]

@@ -1,4 +1,4 @@
-"""Asks the server in this pod for one token: the startup probe. Usage: python3 -c SOURCE BASE_URL MODEL PROMPT TIMEOUT_S.
+"""Asks the server in this pod for one token: the startup probe. Arguments: BASE_URL MODEL PROMPT TIMEOUT_S.
 
 Exits 0 when a completion with a choice came back, else 1 with one line that says why. A key comes from VLLM_API_KEY.
 """
@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 
-def post(url, body, timeout_s):
+def post(url: str, body: object, timeout_s: float) -> object:
     """The answer's choices; raises HTTPError, OSError or ValueError."""
     headers = {"Content-Type": "application/json"}
     if os.environ.get("VLLM_API_KEY"):
@@ -22,7 +22,7 @@ def post(url, body, timeout_s):
         return json.load(answer)["choices"][0]
 
 
-def main(base, model, prompt, timeout_s):
+def main(base: str, model: str, prompt: str, timeout_s: str) -> "str | None":
     chat = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": prompt}]}
     plain = {"model": model, "max_tokens": 1, "prompt": prompt}
     try:

@@ -1,4 +1,4 @@
-"""Copies a folder of an S3 bucket to a local folder: the init container. Usage: python3 -c SOURCE s3://BUCKET/PATH FOLDER.
+"""Copies a folder of an S3 bucket to a local folder: the init container. Arguments: s3://BUCKET/PATH FOLDER.
 
 Server and credentials come from the environment, as for every ``s3://`` of this project. What is there already with the
 same size and ETag is not copied again; each file appears whole or not at all, so that a copy can be cut off anywhere
@@ -10,6 +10,7 @@ import os
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
@@ -20,7 +21,7 @@ from stillhouse.storage import S3Settings
 _MARKS = ".stillhouse-etags"
 
 
-def client_of(settings):
+def client_of(settings: S3Settings) -> Any:
     """A client of the server that ``settings`` name."""
     import certifi
     import urllib3
@@ -39,7 +40,7 @@ def client_of(settings):
     )  # fmt: skip
 
 
-def copy(client, bucket, prefix, folder):
+def copy(client: Any, bucket: str, prefix: str, folder: Path) -> tuple[int, int]:
     """Make ``folder`` hold what lies under ``prefix``; returns files copied and files that were there."""
     copied = kept = 0
     for item in client.list_objects(bucket, prefix=prefix, recursive=True):
@@ -66,7 +67,7 @@ def copy(client, bucket, prefix, folder):
     return copied, kept
 
 
-def main(uri, folder):
+def main(uri: str, folder: str) -> "str | None":
     bucket, _, path = uri.removeprefix("s3://").partition("/")
     settings = S3Settings.from_env()
     try:

@@ -1,8 +1,9 @@
 """A teacher behind any OpenAI-compatible server.
 
 Bounded concurrency, endpoints in turn, retry with exponential backoff and jitter, ``Retry-After``, a deadline per try.
-What an HTTP answer means stands in ``openai_protocol``; what is asked and what is kept stands elsewhere. The API key
-comes from the environment variable that the recipe names and appears in no message.
+What an HTTP answer means stands in ``openai_protocol``, how long one waits for a server that is not there in
+``waiting``; what is asked and what is kept stands elsewhere. The API key comes from the environment variable that the
+recipe names and appears in no message.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from stillhouse.recipe.teacher import OpenAITeacher as OpenAIConfig
 from stillhouse.recipe.teacher import Sampling
 from stillhouse.teachers.background import Background, Put
 from stillhouse.teachers.openai_protocol import error_text, judge, parse_reply, payload, retry_after
+from stillhouse.teachers.waiting import AWAY, POLL_S, Patience, wait_s
 
 _FLUSH_S = 2.0
 """A finished reply waits no longer than this to be handed on (and stored)."""
 _BACKOFF_LIMIT_S = 30.0
 _REJECTED_AT_LEAST = 8
+_CONNECT_S = 30.0
+"""Where one waits for servers, a connection that takes longer means that nobody is there."""
 
 
 class OpenAITeacher:
@@ -35,14 +39,18 @@ class OpenAITeacher:
     gets an error reply. Once that happens to twice ``concurrency`` requests in a row (or to one, while no server
     has answered anything yet) the servers count as gone.
 
+    With ``STILLHOUSE_TEACHER_WAIT_S`` set, servers that are not there (refused connections, 502, 503, 504) are waited
+    for that long, at the start and in the middle, before any of this counts; ``poll_s`` seconds between two looks.
+
     Raises:
         RecipeError: an endpoint is not an http(s) URL; the key is refused, the model unknown, all requests rejected.
-        TransientError: no server can be reached, or all stopped answering.
+        TransientError: no server can be reached, all stopped answering, or none came in time.
     """
 
-    def __init__(self, config: OpenAIConfig, *, backoff_s: float = 0.5) -> None:
+    def __init__(self, config: OpenAIConfig, *, backoff_s: float = 0.5, poll_s: float = POLL_S) -> None:
         self.config = config
         self.backoff_s = backoff_s
+        self.poll_s = poll_s
         for endpoint in config.endpoints:
             _check_endpoint(config.name, endpoint)
 
@@ -58,12 +66,22 @@ class OpenAITeacher:
     def generate(self, requests: Sequence[ChatRequest], sampling: Sampling) -> Iterator[list[Reply]]:
         if not requests:
             return
-        session = _Session(self.config, sampling, self.backoff_s, total=len(requests))
+        patience = Patience(self.config.name, self.config.endpoints, wait_s(), self.poll_s)
+        session = _Session(self.config, sampling, self.backoff_s, patience, total=len(requests))
 
         async def produce(put: Put[Reply]) -> None:
             await session.run(requests, put)
 
         yield from Background(produce).batches(self.config.concurrency, _FLUSH_S)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What went wrong with one try, the pause that the server asks for, and whether nobody was there at all."""
+
+    problem: str
+    pause_s: float | None = None
+    away: bool = False
 
 
 @dataclass
@@ -73,6 +91,7 @@ class _Session:
     config: OpenAIConfig
     sampling: Sampling
     backoff_s: float
+    patience: Patience
     total: int
     answered: int = 0
     rejected: int = 0
@@ -86,7 +105,10 @@ class _Session:
         limits = httpx.Limits(max_connections=self.config.concurrency)
         waiting = iter(enumerate(requests))
 
-        async with httpx.AsyncClient(headers=headers, limits=limits, timeout=None) as client:
+        timeout = httpx.Timeout(None, connect=_CONNECT_S if self.patience.limit_s else None)
+
+        async with httpx.AsyncClient(headers=headers, limits=limits, timeout=timeout) as client:
+            await self.patience.until_served(client, self._refuse)
 
             async def work() -> None:
                 for index, request in waiting:
@@ -101,53 +123,58 @@ class _Session:
                 await asyncio.gather(*workers, return_exceptions=True)
 
     async def _ask(self, client: httpx.AsyncClient, index: int, request: ChatRequest) -> Reply:
-        problem = ""
-        for attempt in range(self.config.retries + 1):
+        attempt = tries = 0
+        while True:
             endpoint = self.config.endpoints[(index + attempt) % len(self.config.endpoints)]
-            reply, problem, pause = await self._try(client, endpoint, request)
-            if reply is not None:
-                return reply
-            if attempt < self.config.retries:
-                await asyncio.sleep(self._pause(attempt) if pause is None else pause)
-        self._count_loss(problem)
-        tries = self.config.retries + 1
-        return failed(request.key, f"{problem} (after {tries} {'try' if tries == 1 else 'tries'})")
+            answer = await self._try(client, endpoint, request)
+            if isinstance(answer, Reply):
+                return answer
+            # Looking for a server that is not there is no try, where one may wait for it.
+            if not (answer.away and self.patience.bear(endpoint, answer.problem)):
+                tries += 1
+                if tries > self.config.retries:
+                    break
+            await asyncio.sleep(self._pause(attempt) if answer.pause_s is None else answer.pause_s)
+            attempt += 1
+        self._count_loss(answer.problem)
+        return failed(request.key, f"{answer.problem} (after {tries} {'try' if tries == 1 else 'tries'})")
 
-    async def _try(
-        self, client: httpx.AsyncClient, endpoint: str, request: ChatRequest
-    ) -> tuple[Reply | None, str, float | None]:
-        """The reply, or what went wrong and the pause that the server asks for."""
+    async def _try(self, client: httpx.AsyncClient, endpoint: str, request: ChatRequest) -> Reply | _Failure:
         url = endpoint.rstrip("/") + "/chat/completions"
         try:
             async with asyncio.timeout(self.config.timeout_s):
                 response = await client.post(url, json=payload(self.config.model, request, self.sampling))
         except TimeoutError:
-            return None, f"no answer within {self.config.timeout_s:g} s", None
+            return _Failure(f"no answer within {self.config.timeout_s:g} s")
         except httpx.RequestError as error:
-            return None, f"{type(error).__name__} at {endpoint}", None
+            return _Failure(f"{type(error).__name__} at {endpoint}", away=True)
         self.reached = True
+        if response.status_code not in AWAY:
+            self.patience.back(endpoint)
         verdict = judge(response.status_code)
         if verdict == "ok":
             return self._accept(request, response)
-        problem = error_text(response.status_code, response.text, self.key)
         if verdict == "fatal":
-            raise RecipeError(
-                f"teacher {self.config.name} at {endpoint}: {problem}; {self._advice(response.status_code)}"
-            )
+            self._refuse(endpoint, response)
+        problem = error_text(response.status_code, response.text, self.key)
         if verdict == "rejected":
-            return self._count_rejection(request, problem), problem, None
-        return None, problem, retry_after(response.headers)
+            return self._count_rejection(request, problem)
+        return _Failure(problem, retry_after(response.headers), away=response.status_code in AWAY)
 
-    def _accept(self, request: ChatRequest, response: httpx.Response) -> tuple[Reply | None, str, float | None]:
+    def _refuse(self, endpoint: str, response: httpx.Response) -> None:
+        problem = error_text(response.status_code, response.text, self.key)
+        raise RecipeError(f"teacher {self.config.name} at {endpoint}: {problem}; {self._advice(response.status_code)}")
+
+    def _accept(self, request: ChatRequest, response: httpx.Response) -> Reply | _Failure:
         try:
             reply = parse_reply(request, response.json())
         except ValueError:
             reply = None
         if reply is None:
-            return None, "HTTP 200 without a chat completion in it", None
+            return _Failure("HTTP 200 without a chat completion in it")
         self.answered += 1
         self.lost_in_a_row = 0
-        return reply, "", None
+        return reply
 
     def _count_rejection(self, request: ChatRequest, problem: str) -> Reply:
         """One rejected request is a bad sample; when all are and none ever succeeded, the recipe is wrong."""

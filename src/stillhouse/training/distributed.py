@@ -100,7 +100,7 @@ class Group:
         try:
             collective(*arguments, **options)
         except RuntimeError as error:  # torch names no closer class for a lost connection over gloo
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            first = str(error).strip().partition(". ")[0].partition("\n")[0] or type(error).__name__
             raise PeerLost(
                 f"process {self.rank} of {self.size}: another process of this training ended ({first}); see its own "
                 "error, and run again to continue from the last checkpoint"
