@@ -16,6 +16,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HF: dict[str, Any] = {"model": "hf://Qwen/Qwen3-32B"}
 S3: dict[str, Any] = {"model": "s3://weights/qwen/32b", "secrets": {"s3": "s3-secret"}}
 PVC: dict[str, Any] = {"model": "pvc://models/qwen"}
+CPU_TRIGGER = {"type": "cpu", "metadata": {"value": "80"}}
 
 GOOD = [
     pytest.param(HF, id="a model is enough"),
@@ -29,7 +30,7 @@ GOOD = [
     pytest.param({**HF, "accelerator": {"type": "amd.com/gpu", "count": 8}}, id="another accelerator"),
     pytest.param({**HF, "accelerator": {"count": 0}, "env": {"VLLM_CPU_KVCACHE_SPACE": "4"}}, id="none, on a CPU"),
     pytest.param({**HF, "autoscaling": {"type": "hpa", "minReplicas": 1, "maxReplicas": 4}}, id="hpa"),
-    pytest.param({**HF, "autoscaling": {"type": "keda", "triggers": [{"type": "cpu", "metadata": {"v": "1"}}]}}, id="keda"),
+    pytest.param({**HF, "autoscaling": {"type": "keda", "triggers": [CPU_TRIGGER]}}, id="keda"),
     pytest.param({**HF, "scaleToZero": {"enabled": False}}, id="always on"),
     pytest.param({**HF, "scaleToZero": {"idleSeconds": 0}}, id="gone at once"),
     pytest.param({**HF, "suspend": True, "startupDeadlineSeconds": 60}, id="suspended"),

@@ -145,7 +145,7 @@ def test_no_empty_value_is_rendered_that_the_api_server_would_drop() -> None:
     def empties(value: Any, path: str) -> Iterator[str]:
         rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, item in rows:
-            if item in (None, "", [], {}) and key not in ("emptyDir", "podSelector"):
+            if item in (None, "", [], {}) and key not in ("emptyDir", "podSelector", "resources"):
                 yield f"{path}.{key}"
             yield from empties(item, f"{path}.{key}")
 
@@ -215,9 +215,23 @@ def test_quantities_are_written_as_kubernetes_writes_them_back() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1", "1"), ("1000m", "1"), ("0.5", "500m"), (".25", "250m"), ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi"),
-     ("1000Mi", "1000Mi"), ("2000", "2k"), ("2048", "2048"), ("0", "0"), ("0Gi", "0"), ("1500M", "1500M"), ("1000M", "1G"), ("0.0001", "1m")],
-)  # fmt: skip
+    [
+        ("1", "1"),
+        ("1000m", "1"),
+        ("0.5", "500m"),
+        (".25", "250m"),
+        ("1024Mi", "1Gi"),
+        ("1.5Gi", "1536Mi"),
+        ("1000Mi", "1000Mi"),
+        ("2000", "2k"),
+        ("2048", "2048"),
+        ("0", "0"),
+        ("0Gi", "0"),
+        ("1500M", "1500M"),
+        ("1000M", "1G"),
+        ("0.0001", "1m"),
+    ],
+)
 def test_a_quantitys_canonical_form(text: str, expected: str) -> None:
     assert canonical(text) == expected
 

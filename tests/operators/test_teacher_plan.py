@@ -86,8 +86,14 @@ def test_only_pods_that_are_not_finished_count() -> None:
 
 
 def fold(
-    saw: Seen, before: dict[str, Any] | None = None, *, pods: tuple[str, ...] = ("run-1",), now: datetime = NOW, generation: int = 1, **more: Any
-) -> dict[str, Any]:  # fmt: skip
+    saw: Seen,
+    before: dict[str, Any] | None = None,
+    *,
+    pods: tuple[str, ...] = ("run-1",),
+    now: datetime = NOW,
+    generation: int = 1,
+    **more: Any,
+) -> dict[str, Any]:
     chosen = spec(**more)
     meta = {"name": "qwen", "namespace": "distil", "generation": generation}
     plan = decide(chosen, before or {}, pods, (before or {}).get("replicas", 0), now)
@@ -116,17 +122,45 @@ STARVED = Trouble("Unschedulable", "pod q: 0/3 nodes")
         (STARTING, Seen(1, 0, None, STARVED), {}, "Starting", ("False", "Unschedulable"), "True"),
         (STARTING, Seen(), {"now": NOW + timedelta(seconds=1799)}, "Starting", ("False", "PodsStarting"), "False"),
         (STARTING, Seen(), {"now": NOW + timedelta(seconds=1800)}, "Failed", ("False", "PodsStarting"), "True"),
-        (STARTING, Seen(0, 0, None, STARVED), {"now": NOW + timedelta(hours=1)}, "Failed", ("False", "Unschedulable"), "True"),
-        (STARTING, Seen(), {"now": NOW + timedelta(hours=1), "generation": 2}, "Starting", ("False", "PodsStarting"), "False"),
+        (
+            STARTING,
+            Seen(0, 0, None, STARVED),
+            {"now": NOW + timedelta(hours=1)},
+            "Failed",
+            ("False", "Unschedulable"),
+            "True",
+        ),
+        (
+            STARTING,
+            Seen(),
+            {"now": NOW + timedelta(hours=1), "generation": 2},
+            "Starting",
+            ("False", "PodsStarting"),
+            "False",
+        ),
         (READY, Seen(1, 1), {}, "Ready", ("True", "CompletionAnswered"), "False"),
         (READY, Seen(1, 0), {}, "Starting", ("False", "PodsStarting"), "False"),
         (READY, Seen(1, 1), {"generation": 2}, "Starting", ("False", "PodsStarting"), "False"),
         (READY, Seen(1, 1), {"replicas": 2}, "Ready", ("True", "CompletionAnswered"), "True"),
-        (READY, Seen(1, 1), {"pods": (), "scaleToZero": {"idleSeconds": 0}}, "Stopping", ("False", "NobodyNeedsIt"), "False"),
-        (READY, Seen(0, 0), {"pods": (), "scaleToZero": {"idleSeconds": 0}}, "Idle", ("False", "NobodyNeedsIt"), "False"),
+        (
+            READY,
+            Seen(1, 1),
+            {"pods": (), "scaleToZero": {"idleSeconds": 0}},
+            "Stopping",
+            ("False", "NobodyNeedsIt"),
+            "False",
+        ),
+        (
+            READY,
+            Seen(0, 0),
+            {"pods": (), "scaleToZero": {"idleSeconds": 0}},
+            "Idle",
+            ("False", "NobodyNeedsIt"),
+            "False",
+        ),
         (READY, Seen(1, 1), {"pods": ()}, "Ready", ("True", "CompletionAnswered"), "False"),
     ],
-)  # fmt: skip
+)
 def test_a_status_is_a_fold_over_what_was_seen(
     before: dict[str, Any], saw: Seen, more: dict[str, Any], phase: str, ready: tuple[str, str], degraded: str
 ) -> None:
@@ -171,19 +205,37 @@ def test_an_idle_newcomer_is_no_news() -> None:
     ("observed", "ready"),
     [
         (None, 0),
-        ({"metadata": {"generation": 2}, "status": {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 1}}, 0),
-        ({"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "readyReplicas": 2, "updatedReplicas": 1}}, 1),
+        (
+            {
+                "metadata": {"generation": 2},
+                "status": {"observedGeneration": 1, "readyReplicas": 1, "updatedReplicas": 1},
+            },
+            0,
+        ),
+        (
+            {
+                "metadata": {"generation": 2},
+                "status": {"observedGeneration": 2, "readyReplicas": 2, "updatedReplicas": 1},
+            },
+            1,
+        ),
         ({"metadata": {"generation": 1}, "status": {"observedGeneration": 1}}, 0),
     ],
-)  # fmt: skip
+)
 def test_pods_of_an_older_template_do_not_count_as_ready(observed: Any, ready: int) -> None:
     assert status.seen(observed).ready == ready
 
 
 @pytest.mark.parametrize(
     ("before", "generation", "ready", "pods", "due"),
-    [({}, 1, 1, ("a",), True), (READY, 1, 1, ("a",), False), (READY, 2, 1, ("a",), True), ({}, 1, 0, ("a",), False), ({}, 1, 1, (), False)],
-)  # fmt: skip
+    [
+        ({}, 1, 1, ("a",), True),
+        (READY, 1, 1, ("a",), False),
+        (READY, 2, 1, ("a",), True),
+        ({}, 1, 0, ("a",), False),
+        ({}, 1, 1, (), False),
+    ],
+)
 def test_a_completion_is_asked_for_once_for_each_start_and_each_edit(
     before: dict[str, Any], generation: int, ready: int, pods: tuple[str, ...], due: bool
 ) -> None:
@@ -216,11 +268,19 @@ UNSCHEDULABLE = {
         (pod(waits("CrashLoopBackOff", lastState=CRASHED)), "CrashLoopBackOff", "last line"),
         (pod({"state": {"running": {}}, "lastState": CRASHED}), "CrashLoopBackOff", "ended with 1"),
         (pod({"state": CRASHED}, init=True), "CrashLoopBackOff", "ValueError"),
-        (pod(waits("CrashLoopBackOff", lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}})), "OOMKilled", "memory"),
-        (pod(waits("CreateContainerConfigError", 'secret "hf-token" not found')), "CreateContainerConfigError", "hf-token"),
+        (
+            pod(waits("CrashLoopBackOff", lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}})),
+            "OOMKilled",
+            "memory",
+        ),
+        (
+            pod(waits("CreateContainerConfigError", 'secret "hf-token" not found')),
+            "CreateContainerConfigError",
+            "hf-token",
+        ),
         (pod(conditions=[UNSCHEDULABLE]), "Unschedulable", "Insufficient nvidia.com/gpu"),
     ],
-)  # fmt: skip
+)
 def test_the_reason_of_a_pod_that_does_not_start_is_named(body: dict[str, Any], reason: str, words: str) -> None:
     trouble = find(None, [body])
     assert trouble is not None

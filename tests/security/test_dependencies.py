@@ -138,7 +138,7 @@ needs_pip_audit = pytest.mark.skipif(
 
 
 @needs_pip_audit
-@pytest.mark.parametrize("packed", [True, False], ids=["zip", "folder"])
+@pytest.mark.parametrize("packed", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["zip", "folder"])
 def test_a_known_hole_is_found_in_an_offline_dump(tmp_path: Path, packed: bool) -> None:
     folder = tmp_path / "dump"
     folder.mkdir()

@@ -10,7 +10,6 @@ import pytest
 from stillhouse.errors import RecipeError
 from stillhouse.lineage.lookup import lineage
 from stillhouse.lineage.store import connect
-from stillhouse.lineage.tracking import prepare
 from stillhouse.lineage.versions import Registry
 from stillhouse.registry import compare, promote
 from stillhouse.workspace import Workspace
@@ -22,10 +21,11 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def space(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Workspace:
     """A real MLflow with two models: one of ours, and one that somebody gave a quote."""
     space = Workspace.open(tmp_path_factory.mktemp("work"))
-    prepare(space)
+    space.mlflow.mkdir()
+    (space.mlflow / "mlflow.db").write_bytes(database.read_bytes())
     client = connect(space).client
     run = client.create_run(client.create_experiment("e"))
     for name in ("mine", "other", "mine'"):
