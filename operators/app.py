@@ -14,11 +14,11 @@ from operators.context import Context
 from operators.kfp import KfpApi
 from operators.kube import Kube
 from operators.mlflow import MlflowApi
-from operators.resources import GROUP
+from operators.resources import CLUSTER_PEERING, GROUP, PEERING
 from operators.settings import Settings
 
-KINDS = ("schedule", "run", "promotion", "teacher")
-"""The packages with a ``register``: one per kind."""
+KINDS = ("promotion", "teacher")
+"""The packages with a ``register``: one per kind. ``schedule`` and ``run`` have theirs when their handlers exist."""
 
 
 def registry() -> kopf.OperatorRegistry:
@@ -32,6 +32,8 @@ def registry() -> kopf.OperatorRegistry:
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     """kopf's settings: state in annotations of our group, events only where a handler says so, peering by choice."""
     ours = kopf.OperatorSettings()
+    # Without it kopf asks for all namespaces, which a role for a few of them forbids.
+    ours.scanning.disabled = bool(settings.watch_namespaces)
     ours.persistence.finalizer = f"{GROUP}/finalizer"
     ours.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     ours.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
@@ -51,9 +53,23 @@ def connect(settings: Settings) -> Context:
     return Context(settings, Kube.connect(), KfpApi.connect(settings), MlflowApi.connect(settings), command.stillhouse)
 
 
+async def make_peerings(context: Context) -> None:
+    """The objects through which replicas see each other; kopf pauses for ever where one is missing."""
+    name = context.settings.peering
+    if not name:
+        return
+    if not context.settings.watch_namespaces:
+        await context.kube.create_cluster_wide(CLUSTER_PEERING, name)
+    for namespace in context.settings.watch_namespaces:
+        meta = {"name": name, "namespace": namespace}
+        body = {"apiVersion": PEERING.api_version, "kind": PEERING.kind, "metadata": meta}
+        await context.kube.create(PEERING, body)
+
+
 async def operate(context: Context, *, stop: asyncio.Event, ready: asyncio.Event) -> None:
     """Run until ``stop`` is set."""
     settings = context.settings
+    await make_peerings(context)
     await kopf.operator(
         registry=registry(),
         settings=kopf_settings(settings),

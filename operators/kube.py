@@ -13,7 +13,7 @@ import httpx2
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
 from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import create_namespaced_resource
+from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from lightkube.types import PatchType
 
 from operators.errors import Conflict, NameTaken, QuotaExceeded, Throttled
@@ -91,6 +91,16 @@ class Kube:
                 if existing is not None:
                     return existing, False
             raise translate(error, f"{resource.kind} {meta['namespace']}/{meta['name']}") from error
+
+    async def create_cluster_wide(self, resource: Resource, name: str) -> None:
+        """Create an empty cluster-scoped object; one of that name that exists is left alone."""
+        kind: Any = create_global_resource(resource.group, resource.version, resource.kind, resource.plural)
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}}
+        try:
+            await self._client.create(kind(body))
+        except httpx2.HTTPError as error:
+            if _code(error) != 409:
+                raise translate(error, f"{resource.kind} {name}") from error
 
     async def patch(
         self, resource: Resource, namespace: str, name: str, patch: Body, *, status: bool = False

@@ -44,6 +44,8 @@ class Signals:
     """Whether there is a recipe that can be run."""
     digest: str | None = None
     """Of recipe, data, models and teachers; None: not asked for."""
+    last_digest: str = ""
+    """Of the last successful run."""
     digest_asked: bool = False
     """Whether it was asked for, answered or not."""
     run_now: str = ""
@@ -213,7 +215,7 @@ def _started(status: Mapping[str, Any], children: Sequence[Child], signals: Sign
 
 
 def _last_digest(children: Sequence[Child], signals: Signals) -> str:
-    return signals.last_digest if not children else signals.last_digest
+    return signals.last_digest
 
 
 def _wake_at(spec: ScheduleSpec, timing: Timing, done: Plan, now: datetime, signals: Signals) -> datetime | None:

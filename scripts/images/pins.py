@@ -74,7 +74,9 @@ def main(variant: str) -> int:
     asked = [line for line in asked if canonicalize_name(Requirement(line).name) not in LEFT_OUT[variant]]
     asked = [re.sub(r"\+cpu", "", line) for line in asked]
     report = _report([*pins, *direct, *asked, "packaging"], environment)
-    header = f"# Every package of the generate image (VLLM={variant}); written by python -m scripts.images.pins {variant}."
+    header = (
+        f"# Every package of the generate image (VLLM={variant}); written by python -m scripts.images.pins {variant}."
+    )
     text = "\n".join([header, *sorted([*lines(report, LEFT_OUT[variant]), VLLM[variant]], key=str.lower)])
     (ROOT / f"constraints-vllm-{variant}.txt").write_text(text + "\n", encoding="utf-8")
     return 0
