@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
-from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -44,7 +43,7 @@ class Cron:
         fields = expression.split()
         # Without a zone cronsim only reads and matches; its search is not used.
         self._fields = CronSim(expression, datetime(2000, 1, 1))
-        self._months = cast("set[int]", self._fields.months)
+        self._months = self._fields.months
         hours, minutes = sorted(self._fields.hours), sorted(self._fields.minutes)
         self._of_day = tuple(hour * 60 + minute for hour in hours for minute in minutes)
         """Minutes since midnight, on the clock."""

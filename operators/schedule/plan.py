@@ -165,7 +165,7 @@ def _starts(spec: ScheduleSpec, done: Plan, children: Sequence[Child], now: date
         return replace(done, blocked="Concurrency")
     if spec.skip_if_unchanged and not signals.digest_asked:
         return replace(done, needs_digest=True)
-    if spec.skip_if_unchanged and signals.digest and signals.digest == _last_digest(children, signals):
+    if spec.skip_if_unchanged and signals.digest and signals.digest == signals.last_digest:
         skipped = [item for item in wanted if item.started_by != "Manual"]
         done = replace(_answered(done, skipped, signals), unchanged=len(skipped))
         wanted = [item for item in wanted if item.started_by == "Manual"]
@@ -212,10 +212,6 @@ def _started(status: Mapping[str, Any], children: Sequence[Child], signals: Sign
         if _fired_name(signals.name, fired) in names:
             known[fired.kind] = max(known.get(fired.kind, 0), fired.seen)
     return known
-
-
-def _last_digest(children: Sequence[Child], signals: Signals) -> str:
-    return signals.last_digest
 
 
 def _wake_at(spec: ScheduleSpec, timing: Timing, done: Plan, now: datetime, signals: Signals) -> datetime | None:

@@ -75,7 +75,7 @@ def main(variant: str) -> int:
     asked = [re.sub(r"\+cpu", "", line) for line in asked]
     report = _report([*pins, *direct, *asked, "packaging"], environment)
     header = (
-        f"# Every package of the generate image (VLLM={variant}); written by python -m scripts.images.pins {variant}."
+        f"# Every package of the generate image (VLLM={variant}); python -m scripts.images.pins {variant} writes it."
     )
     text = "\n".join([header, *sorted([*lines(report, LEFT_OUT[variant]), VLLM[variant]], key=str.lower)])
     (ROOT / f"constraints-vllm-{variant}.txt").write_text(text + "\n", encoding="utf-8")
