@@ -17,6 +17,7 @@ quickstart: $(VENV)/.laptop ## distil a small student on this machine: select, g
 
 test: $(VENV)/.dev ## lint, types, layers, and the whole fast test suite with coverage
 	@scripts/system-packages chromium
+	@scripts/helm >/dev/null
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 
@@ -29,6 +30,7 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, the compiled pipeline is up to 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -W ignore -m pipelines --check
+	$(BIN)/python -m operators.crds --check
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import random
 import signal
+from typing import Any
 
 import kopf
 
@@ -24,9 +25,15 @@ KINDS = ("promotion", "teacher")
 def registry() -> kopf.OperatorRegistry:
     """Every handler of the operator, in a registry of its own."""
     handlers = kopf.OperatorRegistry()
+    kopf.on.login(registry=handlers)(_login)
     for kind in KINDS:
         importlib.import_module(f"operators.{kind}").register(handlers)
     return handlers
+
+
+def _login(**told: Any) -> kopf.ConnectionInfo | None:
+    """In a pod by its service account, elsewhere by the kubeconfig."""
+    return kopf.login_with_service_account(**told) or kopf.login_with_kubeconfig(**told)
 
 
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:

@@ -25,7 +25,7 @@ def test_the_idle_operator_holds_neither_torch_nor_kfp_and_stays_small() -> None
     code = (
         "import sys, operators.app as app, resource\n"
         "app.registry(); app.kopf_settings(app.Settings())\n"
-        "heavy = {'torch', 'kfp', 'kfp_server_api', 'mlflow', 'transformers', 'vllm', 'kubernetes', 'pandas'}\n"
+        "heavy = {'torch', 'kfp', 'kfp_server_api', 'mlflow', 'transformers', 'vllm', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = subprocess.run(
