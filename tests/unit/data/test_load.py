@@ -47,7 +47,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> FileProblems:
             writer.writerows(rows)
     else:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        path.write_bytes(gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode())
     return FileProblems(path=str(path))
 
 
@@ -210,7 +210,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
         ("a.csv", b"prompt,prompt\nq,1\n", "the column 'prompt' stands twice"),
         ("a.csv", b'prompt,answer\n"q,1\n', "not valid CSV"),
         ("a.jsonl.gz", b"plain text", "is not a whole gzip file"),
-        ("a.jsonl.gz", gzip.compress(GOOD * 100)[:-9], "is not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(GOOD * 100, mtime=0)[:-9], "is not a whole gzip file"),
         ("a.parquet", b"PAR1 but not", "not a readable Parquet file"),
         ("a.json", b"[]", "supported: .jsonl, .csv, .parquet, .jsonl.gz, .csv.gz; did you mean .jsonl?"),
         ("noext", GOOD, "cannot tell its kind by its name"),
