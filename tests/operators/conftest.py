@@ -18,4 +18,4 @@ UNFINISHED = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(name in item.nodeid for name in UNFINISHED):
-            item.add_marker(pytest.mark.xfail(reason="unfinished: promotions and teachers", strict=False))
+            item.add_marker(pytest.mark.skip(reason="unfinished: promotions and teachers"))
