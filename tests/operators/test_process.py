@@ -26,7 +26,8 @@ def test_the_idle_operator_holds_neither_torch_nor_kfp_and_stays_small() -> None
         "import sys, operators.app as app\n"
         "app.registry(); app.kopf_settings(app.Settings())\n"
         "heavy = {'torch', 'kfp', 'kfp_server_api', 'mlflow', 'transformers', 'vllm', 'pandas'}\n"
-        "print(sorted(heavy & set(sys.modules)), int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024)"
+        "peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]\n"
+        "print(sorted(heavy & set(sys.modules)), int(peak) // 1024)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
