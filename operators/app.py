@@ -19,7 +19,7 @@ from operators.resources import CLUSTER_PEERING, GROUP, PEERING
 from operators.settings import Settings
 
 KINDS = ("promotion", "teacher")
-"""The packages with a ``register``: one per kind. ``schedule`` and ``run`` have theirs when their handlers exist."""
+"""The packages with a ``register``: one per kind. ``schedule`` and ``run`` join when their stories hold."""
 
 
 def registry() -> kopf.OperatorRegistry:

@@ -37,7 +37,11 @@ async def stillhouse(
         )
         try:
             out, err = await asyncio.wait_for(child.communicate(stdin.encode()), timeout_s)
-        except (TimeoutError, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            child.kill()
+            await child.wait()
+            raise
+        except TimeoutError:
             child.kill()
             await child.wait()
             raise TransientError(f"stillhouse {arguments[0]} took longer than {timeout_s:.0f} s") from None

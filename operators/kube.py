@@ -121,9 +121,8 @@ class Kube:
         before = body.get("status") or {}
         if before == status:
             return
-        gone = {key: None for key in before if key not in status}
         meta = body["metadata"]
-        await self.patch(resource, meta["namespace"], meta["name"], {"status": {**gone, **status}}, status=True)
+        await self.patch(resource, meta["namespace"], meta["name"], {"status": _turn(before, status)}, status=True)
 
     async def apply(self, resource: Resource, body: Body, *, owned: bool = False) -> str:
         """Make the object as ``body`` says (server-side apply, ours wins): ``created``, ``changed`` or ``same``.
@@ -161,6 +160,15 @@ def _open(server: str) -> KubeConfig:
     return KubeConfig.from_one(cluster=Cluster(server=server), user=User())
 
 
+def _turn(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that turns ``before`` into ``after``: what is gone at any depth is set to null."""
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        patch[key] = _turn(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+    return patch
+
+
 def _owners(body: Body) -> set[str]:
     return {row["uid"] for row in body["metadata"].get("ownerReferences") or ()}
 
@@ -176,7 +184,7 @@ def _code(error: httpx2.HTTPError) -> int:
 def translate(error: httpx2.HTTPError, where: str) -> StillhouseError:
     """What a failed call means. Refusals of the object itself are the user's; all else may be tried again."""
     code = _code(error)
-    text = " ".join(str(error).split())
+    text = " ".join(_said(error).split())
     if not code:
         return TransientError(f"{where}: the Kubernetes API does not answer ({type(error).__name__}: {text})")
     if code == 409:
@@ -192,6 +200,14 @@ def translate(error: httpx2.HTTPError, where: str) -> StillhouseError:
     if code in (400, 422):
         return RecipeError(f"{where}: refused by the Kubernetes API ({text})")
     return TransientError(f"{where}: the Kubernetes API answers {code} ({text})")
+
+
+def _said(error: httpx2.HTTPError) -> str:
+    """The API's own words: lightkube reads them only where the content type says no more than application/json."""
+    try:
+        return str(error.response.json()["message"]) if isinstance(error, httpx2.HTTPStatusError) else str(error)
+    except (ValueError, LookupError, TypeError):
+        return str(error)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -48,7 +48,8 @@ class MlflowApi:
         )
 
     async def pipeline_run(self, kfp_run_id: str) -> dict[str, str]:
-        """The tags that the exit handler of a KFP run left behind; empty where there is none (yet)."""
+        """The tags that the exit handler of a KFP run left behind, with ``run_id`` and ``experiment_id``; empty where
+        there is none (yet)."""
         experiments = await self.rest.call("POST", f"{_BASE}/experiments/search", json={"max_results": 1000})
         ids = [item["experiment_id"] for item in experiments.get("experiments") or []]
         if not ids:
@@ -58,7 +59,10 @@ class MlflowApi:
             "POST", f"{_BASE}/runs/search", json={"experiment_ids": ids, "filter": query, "max_results": 1}
         )
         runs = answer.get("runs") or []
-        return {tag["key"]: tag["value"] for tag in runs[0]["data"].get("tags", [])} if runs else {}
+        if not runs:
+            return {}
+        told = {str(tag["key"]): str(tag["value"]) for tag in runs[0]["data"].get("tags", [])}
+        return told | {key: str(runs[0]["info"].get(key) or "") for key in ("run_id", "experiment_id")}
 
     async def model(self, name: str) -> dict[str, Any] | None:
         """A registered model with its aliases; None where there is none."""

@@ -49,12 +49,13 @@ REPLICA_SET = Resource("apps", "v1", "ReplicaSet", "replicasets")
 DISRUPTION_BUDGET = Resource("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER = Resource("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+WORKFLOW = Resource("argoproj.io", "v1alpha1", "Workflow", "workflows")
 SCALED_OBJECT = Resource("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")
 PEERING = Resource("kopf.dev", "v1", "KopfPeering", "kopfpeerings")
 CLUSTER_PEERING = Resource("kopf.dev", "v1", "ClusterKopfPeering", "clusterkopfpeerings")
 RESOURCES = (
     SCHEDULE, RUN, PROMOTION, TEACHER, CONFIG_MAP, POD, SERVICE, EVENT, DEPLOYMENT, REPLICA_SET, DISRUPTION_BUDGET,
-    AUTOSCALER, NETWORK_POLICY, SCALED_OBJECT,
+    AUTOSCALER, NETWORK_POLICY, SCALED_OBJECT, WORKFLOW,
 )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ class RunStatus(Status):
     observed_generation: int = 0
     """The generation that this speaks of."""
     conditions: tuple[Condition, ...] = ()
-    """RecipeValid, Submitted, Progressing, Complete."""
+    """RecipeValid, Submitted, Progressing, Complete, Failed."""
 
 
 KIND = Kind(

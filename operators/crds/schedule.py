@@ -166,6 +166,8 @@ class RecipeCheck(Status):
     """Of its text."""
     message: str = ""
     """What is wrong with it; empty if nothing."""
+    last_check_time: str
+    """When it was checked; one that was refused is checked again every ten minutes."""
 
 
 class LastRun(Status):

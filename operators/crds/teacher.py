@@ -46,6 +46,7 @@ FIELD_OF = {
     "root-path": "",
     "middleware": "",
     "headless": "",
+    "grpc": "",
     "ssl-keyfile": "",
     "ssl-certfile": "",
     "ssl-ca-certs": "",

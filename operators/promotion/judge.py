@@ -38,7 +38,7 @@ def rule(policy: PromotionPolicy, student: str, version: Version, evidence: Evid
     if found.state == "gone":
         return Ruling(False, "EvidenceGone", f"{name}: {found.why}; register the student again")
     if found.state == "unreadable":
-        return _by_tags(policy, version, found)
+        return _by_tags(policy, version, found, now)
     if found.sha256 != version.evidence:
         words = f"{name}: evidence.json has sha256 {found.sha256[:12]}…, its tag says {version.evidence[:12]}…"
         return Ruling(False, "EvidenceChanged", f"{words}; somebody changed one of them, register the student again")
@@ -57,12 +57,11 @@ def _by_policy(policy: PromotionPolicy, version: Version, found: Evidence, now: 
         words = f"{name}: its gate made no check of kind {', '.join(missing)}, which the policy requires"
         return Ruling(False, "CheckMissing", words, "Passed", found.against)
     if _too_old(policy, version, now):
-        words = f"{name} is older than policy.maxAgeSeconds = {policy.max_age_seconds}"
-        return Ruling(False, "TooOld", words, "Passed", found.against)
+        return _old_age(policy, name, found.against)
     return Ruling(True, "EvidenceMatches", f"{name} passed its gate against {found.against}", "Passed", found.against)
 
 
-def _by_tags(policy: PromotionPolicy, version: Version, found: Evidence) -> Ruling:
+def _by_tags(policy: PromotionPolicy, version: Version, found: Evidence, now: datetime) -> Ruling:
     """Where the file cannot be read: the lineage that the version carries as a tag, bound to the same hash."""
     name = f"v{version.version}"
     words = f"{name}: evidence.json cannot be read through MLflow ({found.why})"
@@ -70,12 +69,19 @@ def _by_tags(policy: PromotionPolicy, version: Version, found: Evidence) -> Ruli
         return Ruling(False, "EvidenceUnreadable", f"{words}, and the policy needs it")
     if version.told_evidence != version.evidence or version.told_verdict != "passed" or not version.told_against:
         return Ruling(False, "EvidenceUnreadable", f"{words}, and its lineage tag does not say that the gate passed")
+    if _too_old(policy, version, now):
+        return _old_age(policy, name, version.told_against)
     words = f"{words}; its tags say that it passed its gate against {version.told_against}"
     return Ruling(True, "TagsOnly", words, "Passed", version.told_against)
 
 
 def _too_old(policy: PromotionPolicy, version: Version, now: datetime) -> bool:
     return policy.max_age_seconds is not None and now.timestamp() - version.created_s > policy.max_age_seconds
+
+
+def _old_age(policy: PromotionPolicy, name: str, against: str) -> Ruling:
+    words = f"{name} is older than policy.maxAgeSeconds = {policy.max_age_seconds}"
+    return Ruling(False, "TooOld", words, "Passed", against)
 
 
 @dataclass(frozen=True)

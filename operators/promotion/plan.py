@@ -26,8 +26,10 @@ from operators.promotion.trial import trial
 
 def decide(it: Situation) -> Decision:
     """The next step. Nothing moves while the resource is suspended or the model does not exist."""
-    if it.spec.suspend or not it.facts.exists:
+    if it.spec.suspend:
         return Decision(memory=it.memory)
+    if not it.facts.exists:
+        return Decision(memory=replace(it.memory, expected=it.memory.expected or NONE))
     if it.memory.pending is not None:
         return finish(it, it.memory.pending)
     if it.memory.expected is None:

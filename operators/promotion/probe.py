@@ -103,7 +103,7 @@ def _reply(plain: Any) -> str | None:
         parts = [message.get("reasoning_content") or message.get("reasoning") or "", message.get("content") or ""]
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
-    return "\n".join(part for part in parts if isinstance(part, str))
+    return "\n".join(part for part in parts if part and isinstance(part, str))
 
 
 def _json(content: bytes) -> Any:

@@ -94,8 +94,8 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
 def phase(it: Situation, found: Standing) -> str:
     """Where the resource stands, in one word."""
     move, memory = it.memory.pending, it.memory
-    if move is not None and move.action != "Repair":
-        return "Promoting" if move.action == "Promote" else "RolledBack"
+    if move is not None and move.action != "Repair" and memory.since is None:
+        return "Promoting"
     if memory.since is not None:
         return "Stabilizing"
     if rollback_refusal(it) or found.reason in ("Malformed", "NoSuchVersion"):

@@ -17,7 +17,7 @@ from typing import Any
 from operators.crds.schedule import ScheduleSpec
 from operators.resources import moment
 from operators.schedule import times
-from operators.schedule.history import Child, surplus
+from operators.schedule.history import Child, last_success, surplus
 from operators.schedule.times import Since, Timing, Waiting
 
 
@@ -45,7 +45,7 @@ class Signals:
     digest: str | None = None
     """Of recipe, data, models and teachers; None: not asked for."""
     last_digest: str = ""
-    """Of the last successful run."""
+    """Of the last successful run; ``plan`` fills it in."""
     digest_asked: bool = False
     """Whether it was asked for, answered or not."""
     run_now: str = ""
@@ -110,7 +110,7 @@ def plan(
         decided=came, waiting=waiting, missed=missed, next_time=following, run_now=str(status.get("lastRunNow") or ""),
         started=_started(status, children, signals),
     )  # fmt: skip
-    done = _starts(spec, done, children, now, signals)
+    done = _starts(spec, done, children, now, replace(signals, last_digest=last_success(status, children)[1]))
     return replace(done, wake_at=_wake_at(spec, timing, done, now, signals))
 
 
@@ -124,9 +124,10 @@ def _times(
     seen = status.get("observedTiming")
     since = Since(max(decided, latest or decided), Timing.of(seen) if seen else None, signals.edited)
     came = times.came_up(timing, since, now, spec.jitter_seconds, signals.uid)
-    remembered = tuple(Waiting.of(row) for row in status.get("waiting") or ())
+    remembered = [Waiting.of(row) for row in status.get("waiting") or ()]
+    by_time = {item.time: item for item in (*came.waiting, *remembered)}
     # A newer run's time was decided after every older one.
-    waiting = tuple(item for item in sorted({*remembered, *came.waiting}) if latest is None or item.time > latest)
+    waiting = tuple(item for item in sorted(by_time.values()) if latest is None or item.time > latest)
     missed = came.number - len(came.waiting)
     if timing.suspend:
         return came.decided, (), missed + len(waiting)

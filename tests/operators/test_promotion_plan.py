@@ -51,6 +51,7 @@ def _evidence(**fields: Any) -> Evidence:
     return Evidence(**{**usual, "checks": frozenset({"require", "licence"}), **fields})
 
 
+NOTHING = {"exists": False, "champion": NONE, "challenger": NONE, "versions": {}, "evidence": {}}
 CHAMPION = _version("7", validation="approved", promoted_over="models:/math/6")
 
 
@@ -229,6 +230,15 @@ def test_a_begun_promotion_is_dropped_when_the_world_has_changed(changed: dict[s
         ({"spec": {"mode": "Automatic"}, "facts": {"evidence": {"8": _evidence(against="models:/math/6")}}}, "Repair"),
         ({"spec": {"mode": "Automatic"}, "facts": {"evidence": {"8": _evidence(verdict="failed")}}}, "Repair"),
         ({"spec": {"mode": "Automatic"}, "facts": _only(_version("8"), champion="8")}, "Repair"),
+        (
+            {
+                "spec": {"mode": "Automatic"},
+                "facts": {
+                    "versions": {"7": CHAMPION, "8": _version("8", validation="approved", promoted_over="unknown")}
+                },
+            },
+            "Repair",
+        ),
         ({"memory": {"expected": NONE}}, "Repair"),
         ({"facts": {"versions": {"8": _version("8")}}}, None),
         ({"facts": {"versions": {"7": replace(CHAMPION, validation="rejected"), "8": _version("8")}}}, None),
@@ -322,6 +332,13 @@ def test_a_trial_ends_with_a_good_probe_or_with_too_many_bad_ones(
     assert (memory.since is None) is (action == "Stable")
 
 
+def test_a_student_without_a_model_is_watched_from_the_beginning() -> None:
+    it = _situation(facts=NOTHING, memory={"expected": None, "previous": None})
+    assert decide(it).memory == Memory(expected=NONE)
+    known = _situation(facts=NOTHING)
+    assert decide(known).memory == known.memory
+
+
 def test_who_waits_while_another_is_on_trial_waits_and_a_suspended_resource_does_nothing() -> None:
     nine = {"7": CHAMPION, "8": _version("8"), "9": _version("9")}
     judged = {"9": _evidence(against="models:/math/8")}
@@ -364,9 +381,9 @@ def test_a_rollback_by_hand_needs_a_version_that_was_champion(
         assert decision.memory.pending.version == rollback.removeprefix("v")
         made = decide(replace(it, memory=decision.memory))
         assert made.writes[0] == (Write("drop") if rollback == "none" else Write("alias", "6"))
-        assert {(w.version, w.key) for w in made.writes[1:]} == {
-            ("7", "stillhouse.rolled_back"),
-            ("7", "validation_status"),
+        assert {(w.version, w.key, w.value) for w in made.writes[1:]} == {
+            ("7", "stillhouse.rolled_back", "rolled back by hand"),
+            ("7", "validation_status", "rejected"),
         }
         assert made.memory.expected == rollback.removeprefix("v")
     else:
@@ -395,7 +412,7 @@ def _fold(it: Situation, before: dict[str, Any] | None = None) -> dict[str, Any]
         (_on_trial(5, memory={"failures": 3}, spec={"rollback": {"automatic": False}}), "Stabilizing", "ProbeFailing"),
         (_situation(facts={"challenger": "7"}), "Stable", "AsWanted"),
         (_situation(facts={"champion": NONE, "challenger": NONE}, memory={"expected": NONE}), "Idle", "AsWanted"),
-        (_situation(facts={"exists": False}), "Stable", "ModelNotFound"),
+        (_situation(facts=NOTHING), "Idle", "ModelNotFound"),
         (_situation(facts=_only(_version("8", validation="rejected"))), "Rejected", "AsWanted"),
         (_situation(facts=_only(_version("8", validation="rejected", rolled_back="x"))), "RolledBack", "AsWanted"),
         (_situation(facts={"champion": "8"}, spec={"drift": "Report"}), "Stable", "Drifted"),
@@ -443,7 +460,7 @@ def test_the_history_keeps_the_newest_entries() -> None:
         (_situation(), _situation(approve=f"99:{SHA}"), ("ApprovalRefused", True)),
         (_situation(), _situation(rollback="99"), ("RollbackRefused", True)),
         (_situation(), _situation(facts={"champion": "6"}), ("Drifted", True)),
-        (_situation(), _situation(facts={"exists": False}), ("VersionNotFound", True)),
+        (_situation(), _situation(facts=NOTHING), ("VersionNotFound", True)),
         (_situation(), _situation(facts={"evidence": {"8": _evidence(sha256=OTHER)}}), ("NotPromotable", True)),
     ],
 )
@@ -506,10 +523,11 @@ def test_what_hinders_a_look_is_added_to_what_is_known() -> None:
 
 def test_the_names_are_those_of_the_library() -> None:
     from stillhouse.lineage.lookup import CHAIN_TAG
-    from stillhouse.registry import gate, promote, tags
+    from stillhouse.registry import gate, tags
+    from stillhouse.registry.promote import ALIASES
 
     assert (STATUS_TAG, EVIDENCE_TAG) == (tags.STATUS_TAG, tags.EVIDENCE_TAG)
     assert (APPROVED, REJECTED) == (tags.APPROVED, tags.REJECTED)
     assert UNTRAINED == gate.UNTRAINED
     assert LINEAGE_TAG == CHAIN_TAG
-    assert {"champion", "challenger"} <= set(promote.ALIASES)
+    assert {"champion", "challenger"} <= set(ALIASES)

@@ -135,6 +135,31 @@ class Sim:
                 return
         raise AssertionError(f"the operator goes in circles: {self.status}")
 
+    # What often happens.
+
+    def cycle(self, seconds: int) -> None:
+        """A student is registered, approved and promoted, and time passes."""
+        self.register(True, False)
+        self.approve(True)
+        self.settle()
+        self.wait(seconds)
+        self.settle()
+
+    def fail_trial(self) -> None:
+        self.good = False
+        for _ in range(3):
+            self.settle()
+            self.wait(10)
+        self.settle()
+
+    def undo(self, drift: str) -> None:
+        """Somebody moves the alias back in MLflow's own UI."""
+        self.set("drift", drift)
+        before = remember(self.status).previous
+        if before in self.versions:
+            self.champion = before
+        self.settle()
+
     # What people and pipelines do.
 
     def register(self, passed: bool, stale: bool) -> None:
@@ -210,12 +235,15 @@ _USUAL = (
     _step("wait", st.sampled_from([5, 10, 70])),
     _step("probe_is", st.booleans()),
     _step("pipeline_promotes"),
+    _step("cycle", st.sampled_from([5, 70])),
+    _step("fail_trial"),
     _step("set", st.just("mode"), st.sampled_from(["Manual", "Automatic"])),
 )
 _UNUSUAL = (
     _step("register", st.booleans(), st.booleans()),
     _step("approve", st.booleans()),
     _step("move", _PICK),
+    _step("undo", st.sampled_from(["Report", "Ignore", "Repair"])),
     _step("ask_back", _PICK),
     _step("reject", _PICK),
     _step("spoil", _PICK),
@@ -242,8 +270,8 @@ def _walk(sim: Sim, steps: list[tuple[Any, ...]]) -> None:
     assert len(set(sim.promoted)) == len(sim.promoted), "no approval promotes twice"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(st.lists(st.one_of(*_USUAL, *_USUAL, *_UNUSUAL), max_size=40))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.lists(st.one_of(*_USUAL, *_USUAL, *_UNUSUAL), min_size=8, max_size=50))
 def test_whatever_people_and_pipelines_do_the_champion_has_passed_its_gate_or_was_champion(
     steps: list[tuple[Any, ...]],
 ) -> None:
@@ -252,8 +280,8 @@ def test_whatever_people_and_pipelines_do_the_champion_has_passed_its_gate_or_wa
     _walk(sim, [step for step in steps if step != ("set", "suspend", True)])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(st.lists(st.one_of(*_USUAL, *_UNUSUAL, *_LOSS), max_size=40))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.lists(st.one_of(*_USUAL, *_UNUSUAL, *_LOSS), min_size=8, max_size=50))
 def test_versions_that_vanish_and_resources_that_are_suspended_lead_to_no_wrong_move(
     steps: list[tuple[Any, ...]],
 ) -> None:

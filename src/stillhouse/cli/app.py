@@ -7,7 +7,7 @@ import sys
 import typer
 
 from stillhouse import __version__
-from stillhouse.cli import cluster, inspect, run, stages
+from stillhouse.cli import approve, cluster, inspect, run, stages
 from stillhouse.errors import StillhouseError, printable
 
 EXIT_INTERRUPTED = 130
@@ -39,6 +39,7 @@ run.add_to(app)
 stages.add_to(app)
 inspect.add_to(app)
 cluster.add_to(app)
+approve.add_to(app)
 
 
 def main() -> None:

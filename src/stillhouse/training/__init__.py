@@ -4,8 +4,9 @@ Lives here, each knowing as little of the others as it can: ``builders`` (a reco
 ``data`` (which examples make a step), ``objectives`` (what is minimised), ``forward`` (the logits an objective asks
 for), ``optimizer`` (AdamW and its schedule), ``tuning`` (which weights move), ``checkpoint`` (what survives a kill),
 ``metrics`` (loss curves, and the alarm when a loss is no number), ``loop`` (the loop, which does not know its
-objective), ``arm`` (one student put together from all that) and ``stage`` (the files). Does not live here: chat
-templates and loading (``models``), what a good trace is (``filtering``), judging the student (``evaluation``).
+objective), ``distributed`` (several processes as one), ``arm`` (one student put together from all that), ``stage`` (the
+files) and ``worker`` (a process of a training on many nodes). Does not live here: chat templates and loading
+(``models``), what a good trace is (``filtering``), judging the student (``evaluation``).
 
 To add an objective: a file in ``objectives`` with a pure function and a thin class that has ``needs`` and ``loss``; a
 config with a ``card`` in ``recipe.training``; a line in ``plugins.OBJECTIVES``; hand-computed values in
