@@ -19,6 +19,10 @@
 - apiGroups: [""]
   resources: [configmaps, pods]
   verbs: [get, list, watch]
+# Why a run has no pods: a quota shows in its workflow alone.
+- apiGroups: [argoproj.io]
+  resources: [workflows]
+  verbs: [get, list]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
