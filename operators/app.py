@@ -18,8 +18,8 @@ from operators.mlflow import MlflowApi
 from operators.resources import CLUSTER_PEERING, GROUP, PEERING
 from operators.settings import Settings
 
-KINDS = ("promotion", "teacher")
-"""The packages with a ``register``: one per kind. ``schedule`` and ``run`` join when their stories hold."""
+KINDS = ("schedule", "run", "promotion", "teacher")
+"""The packages with a ``register``: one per kind."""
 
 
 def registry() -> kopf.OperatorRegistry:

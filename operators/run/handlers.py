@@ -88,8 +88,7 @@ async def _submit(context: Context, body: dict[str, Any], spec: RunSpec, row: st
     row = status.trying(row, label, f"{recipe.overridden_name(source, spec.set)}-{label}", where, now)
     await _write(context, body, row)
     options = ["--run-label", label, *(("--namespace", where) if where else ())]
-    for item in spec.set:
-        options += ["--set", item]
+    options += [f"--set={item}" for item in spec.set]
     try:
         answer = await recipe.ask(context, "submit", source, *options, timeout_s=SUBMIT_S)
     except RecipeError as error:

@@ -24,16 +24,17 @@ ZONES = (
     "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Etc/UTC", "Europe/London",
     "America/Havana", "Africa/Casablanca", "Pacific/Chatham", "America/St_Johns",
 )  # fmt: skip
+SET_AT = {"Europe/London": 1, "America/Havana": 0}
+"""The hour on the wall in which clocks are set; 2 elsewhere."""
 DAYS = ("*", "MON-FRI", "SUN", "1,3,5", "SAT,SUN", "0", "7")
 GOOD = Verdict(True, "Valid")
 
 
-def expression(pick: random.Random) -> str:
-    """A cron expression as people write them."""
-    minute, hour = (
-        pick.choice((0, 0, 0, 15, 30, 45, pick.randrange(60))),
-        pick.choice((0, 1, 2, 2, 3, pick.randrange(24))),
-    )
+def expression(pick: random.Random, zone: str) -> str:
+    """A cron expression as people write them, often in the hour that is skipped or comes twice."""
+    odd = SET_AT.get(zone, 2)
+    minute = pick.choice((0, 0, 0, 15, 30, 45, pick.randrange(60)))
+    hour = pick.choice((odd, odd, odd, 0, 1, 2, 3, pick.randrange(24)))
     families = (
         (20, lambda: f"{minute} {hour} * * *"),
         (30, lambda: f"{minute} {hour} * * {pick.choice(DAYS)}"),
@@ -67,9 +68,10 @@ class Year:
 
     def __post_init__(self) -> None:
         pick = self.pick = random.Random(self.seed)
+        zone = pick.choice(ZONES)
         self.uid = f"uid-{self.seed}"
         self.spec: dict[str, Any] = {
-            "recipe": {"name": "r"}, "schedule": expression(pick), "timeZone": pick.choice(ZONES), "suspend": False,
+            "recipe": {"name": "r"}, "schedule": expression(pick, zone), "timeZone": zone, "suspend": False,
             "concurrencyPolicy": pick.choice(("Allow", "Forbid")), "catchUp": pick.random() < 0.4,
             "maxCatchUp": pick.choice((1, 3, 100)), "startingDeadlineSeconds": pick.choice((300, 3600, 3600, 86_400)),
             "jitterSeconds": pick.choice((0, 0, 60, 900)), "skipIfUnchanged": False,
@@ -179,7 +181,7 @@ class Year:
         self.edited_while_down = down
         kind = self.pick.choice(("schedule", "timeZone", "suspend", "suspend", "recipe"))
         if kind == "schedule":
-            self.spec["schedule"] = expression(self.pick)
+            self.spec["schedule"] = expression(self.pick, self.spec["timeZone"])
         elif kind == "timeZone":
             self.spec["timeZone"] = self.pick.choice(ZONES)
         elif kind == "suspend":

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from operators.crds.schedule import ScheduleSpec
+from operators.schedule.handlers import edited
 from operators.schedule.history import Child
 from operators.schedule.plan import Fired, Plan, Signals, child_name, plan
 from operators.schedule.signals import see
@@ -263,3 +264,18 @@ def test_history_keeps_the_newest_of_each_kind_and_never_a_running_one() -> None
 def test_no_times_means_no_next_look() -> None:
     done = _plan(_at(12, 1), schedule="", triggers={"dataEvery": "1h"})
     assert (done.create, done.next_time, done.wake_at) == ((), None, None)
+
+
+def test_an_edit_is_as_old_as_the_api_server_says() -> None:
+    def entry(hour: int, fields: dict[str, Any], **rest: str) -> dict[str, Any]:
+        return {"time": f"2026-03-02T{hour:02d}:00:00Z", "fieldsV1": fields, **rest}
+
+    fields = [
+        entry(9, {"f:spec": {"f:schedule": {}, "f:recipe": {}}}),
+        entry(10, {"f:spec": {"f:suspend": {}}}),
+        entry(11, {"f:spec": {"f:recipe": {}}}),
+        entry(12, {"f:metadata": {"f:annotations": {}}}),
+        entry(13, {"f:status": {}, "f:spec": {"f:schedule": {}}}, subresource="status"),
+    ]
+    assert edited({"metadata": {"managedFields": fields}}) == _at(10)
+    assert edited({"metadata": {}}) is None

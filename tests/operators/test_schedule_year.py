@@ -51,7 +51,7 @@ def _check(years: Sequence[Told], runs: float, troubles: float, edits: float) ->
     ],
 )
 def test_while_clocks_are_set_every_run_happens_once(part: tuple[datetime, datetime]) -> None:
-    _check([_live(seed, *part) for seed in range(150)], runs=10, troubles=2, edits=3)
+    _check([_live(seed, *part) for seed in range(180)], runs=10, troubles=2, edits=3)
 
 
 @pytest.mark.slow

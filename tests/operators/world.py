@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import inspect
 import itertools
 import logging
 import threading
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -214,6 +216,11 @@ class World:
             await asyncio.sleep(0.05)
         self._stop.set()  # frees the thread that waits for it
         await self._end()
+        self._loop = self._task = None
+        # A process that is killed closes no connection and tells nobody.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
     async def _end(self) -> None:
         if self._thread is not None:
