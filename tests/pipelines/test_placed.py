@@ -179,12 +179,37 @@ def test_a_digest_goes_before_a_tag_and_is_told_to_the_pod() -> None:
 
 
 def test_the_installations_images_stand_in_for_what_a_recipe_leaves_out() -> None:
-    installation = Installation("mirror.example/x", "9.9", custom_imports="ours")
+    installation = Installation("mirror.example/x", "9.9", custom_imports="*")
     containers, _ = documents(place(COMPILED, recipe(), SHA256, installation))
     assert containers["exec-generate-traces"]["image"] == "mirror.example/x/stillhouse-generate:9.9"
-    assert {"name": "STILLHOUSE_CUSTOM_IMPORTS", "value": "ours"} in containers["exec-generate-traces"]["env"]
+    assert {"name": "STILLHOUSE_CUSTOM_IMPORTS", "value": "*"} in containers["exec-generate-traces"]["env"]
     own = documents(place(COMPILED, recipe("cluster.images.registry=own.example"), SHA256, installation))[0]
     assert own["exec-generate-traces"]["image"] == "own.example/stillhouse-generate:9.9"
+
+
+@pytest.mark.parametrize("allowed", ["", "ours"])
+def test_an_installation_that_keeps_other_plugins_out_keeps_other_images_out(allowed: str) -> None:
+    installation = Installation("mirror.example/x", "9.9", custom_imports=allowed)
+    with pytest.raises(RecipeError, match=r"cluster\.images\.registry = 'own\.example'.*only its own images"):
+        place(COMPILED, recipe("cluster.images.registry=own.example"), SHA256, installation)
+    assert place(COMPILED, recipe("cluster.images.registry=mirror.example/x"), SHA256, installation)
+
+
+def test_the_installations_digests_hold_unless_the_recipe_chooses_a_tag() -> None:
+    installation = Installation.from_env(
+        {"STILLHOUSE_IMAGE_REGISTRY": "mirror.example/x", "STILLHOUSE_IMAGE_DIGESTS": json.dumps({"train": DIGEST})}
+    )
+    image = "exec-train-student"
+    pinned, _ = documents(place(COMPILED, recipe(), SHA256, installation))
+    assert pinned[image]["image"] == f"mirror.example/x/stillhouse-train@{DIGEST}"
+    tagged, _ = documents(place(COMPILED, recipe("cluster.images.tag=nightly"), SHA256, installation))
+    assert tagged[image]["image"] == "mirror.example/x/stillhouse-train:nightly"
+
+
+@pytest.mark.parametrize("text", ["x", "[]", '{"train": "latest"}', '{"train": "sha256:12"}'])
+def test_digests_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="STILLHOUSE_IMAGE_DIGESTS"):
+        Installation.from_env({"STILLHOUSE_IMAGE_DIGESTS": text})
 
 
 def test_each_stage_gets_only_the_secrets_it_needs() -> None:

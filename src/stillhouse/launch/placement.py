@@ -7,9 +7,10 @@ spec through kfp-kubernetes (``launch.pods``). Knows no server.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,11 +18,12 @@ import yaml
 
 from stillhouse.errors import RecipeError
 from stillhouse.launch.pods import PodSpec, container_of, platform_of
+from stillhouse.plugins import IMPORTS_ENV
 from stillhouse.recipe import Recipe
 from stillhouse.recipe.cluster import MOUNT_PATH, Placement, TrainPlacement
 from stillhouse.recipe.trainjob import TRAINJOB_ENV, Resources, SecretEnv, TrainJobSpec
 
-IMPORTS_ENV = "STILLHOUSE_CUSTOM_IMPORTS"
+DIGESTS_ENV = "STILLHOUSE_IMAGE_DIGESTS"
 STAGE_LABEL = "stillhouse.dev/stage"
 RECIPE_LABEL = "stillhouse.dev/recipe"
 TEACHER_LABEL = "teacher.stillhouse.dev/"
@@ -54,13 +56,20 @@ class Installation:
     """As ``cluster.images.tag``, which goes before it."""
     custom_imports: str | None = None
     """Handed to every pod; None leaves what the image says."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """By target; hold where the recipe names neither registry, tag nor digest of its own."""
+
+    @property
+    def only_its_own_images(self) -> bool:
+        """Whether code from elsewhere is kept out: plug-ins by ``custom_imports``, and so other images too."""
+        return self.custom_imports is not None and self.custom_imports.strip() != "*"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Installation:
-        """``STILLHOUSE_IMAGE_REGISTRY``, ``STILLHOUSE_IMAGE_TAG`` and ``STILLHOUSE_CUSTOM_IMPORTS``.
+        """``STILLHOUSE_IMAGE_REGISTRY``, ``_TAG``, ``_DIGESTS`` (JSON by target) and ``STILLHOUSE_CUSTOM_IMPORTS``.
 
         Raises:
-            RecipeError: a registry with a scheme.
+            RecipeError: a registry with a scheme, or digests that are none.
         """
         registry = env.get("STILLHOUSE_IMAGE_REGISTRY", "").rstrip("/")
         if "://" in registry:
@@ -68,7 +77,19 @@ class Installation:
                 f"STILLHOUSE_IMAGE_REGISTRY = {registry!r}: a registry has no scheme; "
                 f"write {registry.partition('://')[2]}"
             )
-        return cls(registry, env.get("STILLHOUSE_IMAGE_TAG", ""), env.get(IMPORTS_ENV))
+        return cls(registry, env.get("STILLHOUSE_IMAGE_TAG", ""), env.get(IMPORTS_ENV), _digests(env))
+
+
+def _digests(env: Mapping[str, str]) -> dict[str, str]:
+    text = env.get(DIGESTS_ENV, "") or "{}"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    good = isinstance(found, dict) and all(re.fullmatch(r"sha256:[0-9a-f]{64}", str(item)) for item in found.values())
+    if not good:
+        raise RecipeError(f'{DIGESTS_ENV} = {text!r}: must be JSON such as {{"train": "sha256:<64 digits>"}}')
+    return dict(found)
 
 
 def place(pipeline_yaml: str, recipe: Recipe, recipe_sha256: str, installation: Installation | None = None) -> str:
@@ -133,8 +154,16 @@ def _image(compiled: str, recipe: Recipe, installation: Installation) -> tuple[s
         raise ValueError(f"{compiled}: not an image of this project")
     images = recipe.cluster.images
     target: Any = found["target"]
-    name = f"{images.registry or installation.registry or found['registry']}/stillhouse-{target}"
+    own = installation.registry or found["registry"]
+    if installation.only_its_own_images and images.registry not in ("", own):
+        raise RecipeError(
+            f"cluster.images.registry = {images.registry!r}: this installation runs only its own images ({own}), as it "
+            f"runs only its own plug-ins ({IMPORTS_ENV}); leave it out, or have the installation allow all"
+        )
+    name = f"{images.registry or own}/stillhouse-{target}"
     digest = images.digests.get(target, "")
+    if not digest and not images.registry and not images.tag:
+        digest = installation.digests.get(target, "")
     if digest:
         return f"{name}@{digest}", digest
     return f"{name}:{images.tag or installation.tag or found['tag']}", ""
